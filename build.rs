@@ -1,0 +1,23 @@
+//! Compiles the wire formats under `proto/` with protox, so that nobody needs a `protoc`.
+
+use std::path::PathBuf;
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = [
+        "envoy/service/auth/v3/external_auth.proto",
+        "google/rpc/error_details.proto",
+    ];
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(files, ["proto"])?;
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is set by cargo")?);
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        // Bodies and raw headers stay slices of the received buffer.
+        .bytes(".")
+        .build_client(true)
+        .build_server(true)
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! attache, a sidecar authorizer for service meshes.
+
+pub mod clock;
+pub mod identity;
+pub mod pattern;
+pub mod permission;
+pub mod policy;

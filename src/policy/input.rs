@@ -1,0 +1,97 @@
+//! The document a policy sees as `input`.
+//!
+//! The first members are the ones that policies written for `agentweave.authz` read; attache adds members and never
+//! renames one. What is unknown is left out: a policy never sees an empty string or null in place of a fact.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+
+use crate::clock::Timestamp;
+use crate::identity::SpiffeId;
+use crate::permission::{Action, Resource, Tier};
+
+/// One question to a policy.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// Who asks.
+    pub caller: SpiffeId,
+    /// The workload that would serve the request, if known.
+    pub target: Option<SpiffeId>,
+    /// What would be done.
+    pub action: Action,
+    /// To what.
+    pub resource: Resource,
+    /// The strictest tier that attache's own tables give the operation.
+    pub tier: Tier,
+    /// When the question was put.
+    pub timestamp: Timestamp,
+    /// What configuration declares as context.
+    pub context: Context,
+    /// The request itself.
+    pub request: RequestInput,
+}
+
+/// The request attributes that configuration lets policy see.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Context {
+    /// Declared request headers that were present, by lower-case name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Declared context extensions that the proxy sent.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub extensions: BTreeMap<String, String>,
+    /// The route's own attributes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: Arc<BTreeMap<String, String>>,
+}
+
+/// The HTTP side of the question, after normalisation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RequestInput {
+    /// `http` or `grpc`.
+    pub protocol: Protocol,
+    /// As received; methods are case-sensitive.
+    pub method: String,
+    /// Canonical host without port.
+    pub host: String,
+    /// Normalised path without query.
+    pub path: String,
+    /// Values captured by the route's path, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, String>,
+    /// The decoded JSON body, on routes that declare `body: json`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<serde_json::Value>,
+}
+
+/// What the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Plain HTTP of any version.
+    Http,
+    /// gRPC, told by the content type.
+    Grpc,
+}
+
+impl Serialize for Input {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("caller_spiffe_id", &self.caller)?;
+        map.serialize_entry("caller_trust_domain", self.caller.trust_domain())?;
+        if let Some(target) = &self.target {
+            map.serialize_entry("resource_spiffe_id", target)?;
+            map.serialize_entry("resource_trust_domain", target.trust_domain())?;
+        }
+        map.serialize_entry("action", &self.action)?;
+        map.serialize_entry("resource", &self.resource)?;
+        map.serialize_entry("tier", &self.tier)?;
+        map.serialize_entry("timestamp", &self.timestamp)?;
+        map.serialize_entry("context", &self.context)?;
+        map.serialize_entry("request", &self.request)?;
+        map.end()
+    }
+}
