@@ -5,3 +5,5 @@ pub mod identity;
 pub mod pattern;
 pub mod permission;
 pub mod policy;
+
+mod text;

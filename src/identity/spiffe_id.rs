@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::pattern::{Pattern, PatternError};
+use crate::text;
 
 /// A workload's SPIFFE ID: trust domain and a non-empty path. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -175,6 +176,11 @@ impl SpiffePattern {
     pub fn matches(&self, id: &SpiffeId) -> bool {
         self.0.matches(id.segments())
     }
+
+    /// Whether every ID that `other` stands for is one of this pattern's.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.0.covers(&other.0)
+    }
 }
 
 impl FromStr for SpiffePattern {
@@ -196,6 +202,12 @@ impl FromStr for SpiffePattern {
 impl fmt::Display for SpiffePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{SCHEME}{}", self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for SpiffePattern {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer)
     }
 }
 
