@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod identity;
+pub mod operation;
 pub mod pattern;
 pub mod permission;
 pub mod policy;
