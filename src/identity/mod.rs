@@ -2,4 +2,7 @@
 
 mod spiffe_id;
 
+#[cfg(test)]
+mod tests;
+
 pub use spiffe_id::{SpiffeId, SpiffeIdError, SpiffePattern, TrustDomain};

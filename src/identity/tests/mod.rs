@@ -1,0 +1,3 @@
+//! What the room promises, by file.
+
+mod spiffe_id;
