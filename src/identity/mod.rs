@@ -1,8 +1,12 @@
 //! Who asks: SPIFFE IDs, X509-SVID leaf rules, and which hop is trusted to say who the caller is.
 
+mod leaf;
+mod pem;
 mod spiffe_id;
 
 #[cfg(test)]
 mod tests;
 
+pub use leaf::{LeafError, Svid};
+pub use pem::PemError;
 pub use spiffe_id::{SpiffeId, SpiffeIdError, SpiffePattern, TrustDomain};
