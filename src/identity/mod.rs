@@ -3,6 +3,7 @@
 mod leaf;
 mod pem;
 mod spiffe_id;
+mod xfcc;
 
 #[cfg(test)]
 mod tests;
@@ -10,3 +11,4 @@ mod tests;
 pub use leaf::{LeafError, Svid};
 pub use pem::PemError;
 pub use spiffe_id::{SpiffeId, SpiffeIdError, SpiffePattern, TrustDomain};
+pub use xfcc::{XfccElement, XfccError};

@@ -3,6 +3,7 @@
 mod leaf;
 mod pem;
 mod spiffe_id;
+mod xfcc;
 
 use rcgen::{
     CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
