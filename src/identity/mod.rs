@@ -2,6 +2,7 @@
 
 mod leaf;
 mod pem;
+mod pep;
 mod spiffe_id;
 mod xfcc;
 
@@ -10,5 +11,6 @@ mod tests;
 
 pub use leaf::{LeafError, Svid};
 pub use pem::PemError;
+pub use pep::{Peer, Pep, PepRules, TrustLocal, UntrustedPeer};
 pub use spiffe_id::{SpiffeId, SpiffeIdError, SpiffePattern, TrustDomain};
 pub use xfcc::{XfccElement, XfccError};

@@ -2,6 +2,7 @@
 
 mod leaf;
 mod pem;
+mod pep;
 mod spiffe_id;
 mod xfcc;
 
