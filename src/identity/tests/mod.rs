@@ -1,5 +1,7 @@
 //! What the room promises, by file. Here: certificates made to order.
 
+mod caller;
+mod config;
 mod leaf;
 mod pem;
 mod pep;
