@@ -18,7 +18,7 @@ where
 }
 
 /// An error and its causes, joined by colons: deserializers keep the message of an error, not its source.
-fn sentence(error: &dyn Error) -> String {
+pub(crate) fn sentence(error: &dyn Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -11,14 +11,14 @@ use super::path::NormalPath;
 use super::route::{Route, RouteConfig};
 use super::template::{Segment, is_plain};
 use super::trie::Index;
-use super::{Operation, Unresolved};
+use super::{Mode, Operation, Unresolved};
 
 /// The routes of the configuration, checked and indexed. An empty table matches nothing.
 #[derive(Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Route>,
     index: Index,
-    shadowed: Vec<Problem>,
+    unreachable_routes: Vec<Problem>,
 }
 
 /// Where in the configuration something is wrong, as `routes[3].path`, and what.
@@ -44,15 +44,33 @@ impl RouteTable {
         if !problems.is_empty() {
             return Err(problems);
         }
-        table.shadowed = shadowed(&table.routes);
+        table.unreachable_routes = find_unreachable(&table.routes);
         Ok(table)
     }
 
     /// Routes that can never match, because one earlier route matches every request that they do.
     ///
     /// Every route listed is dead; one that several earlier routes cover only together is not listed.
-    pub fn shadowed(&self) -> &[Problem] {
-        &self.shadowed
+    pub fn unreachable(&self) -> &[Problem] {
+        &self.unreachable_routes
+    }
+
+    /// How many routes there are.
+    pub fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Whether nothing can match.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    /// Routes whose refusals do not bind, as audit names them.
+    pub fn in_shadow_mode(&self) -> impl Iterator<Item = &str> {
+        self.routes
+            .iter()
+            .filter(|route| route.mode == Mode::Shadow)
+            .map(|route| &*route.name)
     }
 
     /// The operation of a request. `method` is compared as it is, letter by letter.
@@ -108,8 +126,8 @@ fn invalid<T>(name: &str) -> Result<T, Unresolved> {
     })
 }
 
-fn shadowed(routes: &[Route]) -> Vec<Problem> {
-    let mut shadowed = Vec::new();
+fn find_unreachable(routes: &[Route]) -> Vec<Problem> {
+    let mut unreachable = Vec::new();
     for (number, route) in routes.iter().enumerate() {
         let covering = routes
             .iter()
@@ -117,7 +135,7 @@ fn shadowed(routes: &[Route]) -> Vec<Problem> {
             .enumerate()
             .find(|(_, earlier)| earlier.covers(route));
         if let Some((first, earlier)) = covering {
-            shadowed.push((
+            unreachable.push((
                 format!("routes[{number}]"),
                 format!(
                     "`{}` never matches: routes[{first}] `{}` comes first and matches all of it; \
@@ -127,7 +145,7 @@ fn shadowed(routes: &[Route]) -> Vec<Problem> {
             ));
         }
     }
-    shadowed
+    unreachable
 }
 
 #[cfg(test)]

@@ -348,7 +348,7 @@ fn a_route_that_can_never_match_is_named() {
         "#,
     );
     let dead: Vec<_> = table
-        .shadowed()
+        .unreachable()
         .iter()
         .map(|(path, _)| path.as_str())
         .collect();
@@ -363,7 +363,7 @@ fn a_route_that_can_never_match_is_named() {
             "routes[15]"
         ]
     );
-    let (_, message) = &table.shadowed()[0];
+    let (_, message) = &table.unreachable()[0];
     assert_eq!(
         message,
         "`GET /a/b` never matches: routes[0] `GET,POST /a/**` comes first and matches all of it; \
@@ -530,7 +530,7 @@ proptest! {
             for method in ["GET", "POST", "PURGE"] {
                 if let Some(number) = naive(&routes, method, host, path) {
                     let place = format!("routes[{number}]");
-                    prop_assert!(table.shadowed().iter().all(|(dead, _)| *dead != place));
+                    prop_assert!(table.unreachable().iter().all(|(dead, _)| *dead != place));
                 }
             }
         }
