@@ -42,7 +42,6 @@ const ROOMS: &[(&str, &[&str])] = &[
         "grpc",
         &[
             "authority",
-            "clock",
             "identity",
             "lifecycle",
             "operation",
