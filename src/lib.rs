@@ -1,5 +1,6 @@
 //! attache, a sidecar authorizer for service meshes.
 
+pub mod audit;
 pub mod clock;
 pub mod identity;
 pub mod pattern;
