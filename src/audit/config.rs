@@ -1,6 +1,6 @@
 //! What the section `audit` of the configuration says, and the witness built from it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
@@ -66,7 +66,6 @@ impl Config {
     /// takes records is known after [`Auditor::flush`].
     pub fn build(
         self,
-        base: &Path,
         origin: Origin,
         clock: Arc<dyn Clock>,
         rng: impl Rng + Send + 'static,
@@ -74,10 +73,10 @@ impl Config {
     ) -> Result<(Auditor, WriterHandle), AuditError> {
         let Self { sinks, queue } = self;
         let Sinks { first, others } = sinks;
-        let first = first.open(base)?;
+        let first = first.open()?;
         let others = others
             .into_iter()
-            .map(|sink| sink.open(base))
+            .map(SinkConfig::open)
             .collect::<Result<_, _>>()?;
         let setup = Setup {
             first,
@@ -90,19 +89,16 @@ impl Config {
 }
 
 impl SinkConfig {
-    fn open(self, base: &Path) -> Result<Box<dyn Sink>, AuditError> {
+    fn open(self) -> Result<Box<dyn Sink>, AuditError> {
         match self {
             Self::Stdout => match Stream::stdout() {
                 Ok(sink) => Ok(Box::new(sink)),
                 Err(source) => Err(AuditError::Stdout(source)),
             },
-            Self::Jsonl(path) => {
-                let path = base.join(path);
-                match Jsonl::open(&path) {
-                    Ok(sink) => Ok(Box::new(sink)),
-                    Err(source) => Err(AuditError::Open { path, source }),
-                }
-            }
+            Self::Jsonl(path) => match Jsonl::open(&path) {
+                Ok(sink) => Ok(Box::new(sink)),
+                Err(source) => Err(AuditError::Open { path, source }),
+            },
         }
     }
 }
