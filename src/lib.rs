@@ -5,7 +5,10 @@
 //! answers with a decision; [`grpc`] turns the answer back into Envoy's words. [`app`] builds the house in the morning and
 //! closes it at night.
 
+pub mod app;
 pub mod audit;
+pub mod authority;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod grpc;

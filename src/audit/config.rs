@@ -1,6 +1,6 @@
 //! What the section `audit` of the configuration says, and the witness built from it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
@@ -62,10 +62,11 @@ pub enum ConfigError {
 impl Config {
     /// Opens the sinks, starts the writer's thread and begins a chain.
     ///
-    /// `rng` makes record ids and the start nonce; it should be seeded by the operating system. That the first sink
+    /// Relative paths start from `base`. `rng` makes record ids and the start nonce; it should be seeded by the operating system. That the first sink
     /// takes records is known after [`Auditor::flush`].
     pub fn build(
         self,
+        base: &Path,
         origin: Origin,
         clock: Arc<dyn Clock>,
         rng: impl Rng + Send + 'static,
@@ -73,10 +74,10 @@ impl Config {
     ) -> Result<(Auditor, WriterHandle), AuditError> {
         let Self { sinks, queue } = self;
         let Sinks { first, others } = sinks;
-        let first = first.open()?;
+        let first = first.open(base)?;
         let others = others
             .into_iter()
-            .map(SinkConfig::open)
+            .map(|sink| sink.open(base))
             .collect::<Result<_, _>>()?;
         let setup = Setup {
             first,
@@ -89,16 +90,19 @@ impl Config {
 }
 
 impl SinkConfig {
-    fn open(self) -> Result<Box<dyn Sink>, AuditError> {
+    fn open(self, base: &Path) -> Result<Box<dyn Sink>, AuditError> {
         match self {
             Self::Stdout => match Stream::stdout() {
                 Ok(sink) => Ok(Box::new(sink)),
                 Err(source) => Err(AuditError::Stdout(source)),
             },
-            Self::Jsonl(path) => match Jsonl::open(&path) {
-                Ok(sink) => Ok(Box::new(sink)),
-                Err(source) => Err(AuditError::Open { path, source }),
-            },
+            Self::Jsonl(path) => {
+                let path = base.join(path);
+                match Jsonl::open(&path) {
+                    Ok(sink) => Ok(Box::new(sink)),
+                    Err(source) => Err(AuditError::Open { path, source }),
+                }
+            }
         }
     }
 }
