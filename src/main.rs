@@ -1,3 +1,13 @@
-//! The `attache` binary.
+//! The `attache` binary: parses the command line and runs the command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use attache::cli::Cli;
+use clap::Parser as _;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::pattern::{Pattern, PatternError};
+use crate::text;
 
 /// A workload's SPIFFE ID: trust domain and a non-empty path. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +29,8 @@ pub struct TrustDomain(Arc<str>);
 pub struct SpiffePattern(Pattern);
 
 /// Why a text is not an acceptable SPIFFE ID, trust domain or pattern of SPIFFE IDs.
+///
+/// The text is quoted escaped and, where it is long, cut: it may come from whoever sent the request.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SpiffeIdError {
     /// Longer than 2048 bytes (SPIFFE ID section 2.3).
@@ -36,7 +39,7 @@ pub enum SpiffeIdError {
     /// Not of the form `spiffe://trust-domain/path`.
     #[error("`{id}` is not a SPIFFE ID")]
     Syntax {
-        /// The text as given, shortened.
+        /// The text as given.
         id: String,
         /// What the `spiffe` crate says of it.
         #[source]
@@ -63,6 +66,9 @@ pub enum SpiffeIdError {
         #[source]
         source: PatternError,
     },
+    /// A literal segment of the pattern holds what no segment of a SPIFFE ID can hold, so it could never match.
+    #[error("segment `{0}` of the pattern can't be part of a SPIFFE ID")]
+    PatternSegment(String),
 }
 
 // === impl SpiffeId ===
@@ -100,15 +106,15 @@ impl FromStr for SpiffeId {
             return Err(SpiffeIdError::TooLong(text.len()));
         }
         let parsed = spiffe::SpiffeId::new(text).map_err(|source| SpiffeIdError::Syntax {
-            id: text.to_owned(),
+            id: excerpt(text),
             source,
         })?;
         // It also folds the case of scheme and trust domain.
         if parsed.to_string() != text {
-            return Err(SpiffeIdError::NotCanonical(text.to_owned()));
+            return Err(SpiffeIdError::NotCanonical(excerpt(text)));
         }
         if parsed.path().is_empty() {
-            return Err(SpiffeIdError::NoPath(text.to_owned()));
+            return Err(SpiffeIdError::NoPath(excerpt(text)));
         }
         let path_at = text.len() - parsed.path().len();
         Ok(Self {
@@ -157,7 +163,7 @@ impl FromStr for TrustDomain {
         match spiffe::TrustDomain::new(text) {
             // The `spiffe` crate also takes whole IDs and upper case.
             Ok(parsed) if parsed.as_str() == text => Ok(Self(text.into())),
-            _ => Err(SpiffeIdError::TrustDomain(text.to_owned())),
+            _ => Err(SpiffeIdError::TrustDomain(excerpt(text))),
         }
     }
 }
@@ -175,21 +181,33 @@ impl SpiffePattern {
     pub fn matches(&self, id: &SpiffeId) -> bool {
         self.0.matches(id.segments())
     }
+
+    /// Whether every ID that `other` stands for is one of this pattern's.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.0.covers(&other.0)
+    }
 }
 
 impl FromStr for SpiffePattern {
     type Err = SpiffeIdError;
 
     fn from_str(text: &str) -> Result<Self, SpiffeIdError> {
-        let start = || SpiffeIdError::PatternStart(text.to_owned());
+        if text.len() > MAX_LENGTH {
+            return Err(SpiffeIdError::TooLong(text.len()));
+        }
+        let start = || SpiffeIdError::PatternStart(excerpt(text));
         let rest = text.strip_prefix(SCHEME).ok_or_else(start)?;
-        let (trust_domain, _path) = rest.split_once('/').ok_or_else(start)?;
+        let (trust_domain, path) = rest.split_once('/').ok_or_else(start)?;
         TrustDomain::from_str(trust_domain).map_err(|_not_a_name| start())?;
         let pattern = Pattern::from_str(rest).map_err(|source| SpiffeIdError::Pattern {
-            pattern: text.to_owned(),
+            pattern: excerpt(text),
             source,
         })?;
-        Ok(Self(pattern))
+        // What could never match is a slip of the pen: `spiffe://td/agent,svc`.
+        match path.split('/').find(|segment| !may_match(segment)) {
+            Some(segment) => Err(SpiffeIdError::PatternSegment(excerpt(segment))),
+            None => Ok(Self(pattern)),
+        }
     }
 }
 
@@ -199,5 +217,42 @@ impl fmt::Display for SpiffePattern {
     }
 }
 
+// === Deserialize ===
+
+macro_rules! deserialize_from_str {
+    ($($type:ty),+) => {$(
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                text::deserialize(deserializer)
+            }
+        }
+    )+};
+}
+
+deserialize_from_str!(SpiffeId, TrustDomain, SpiffePattern);
+
+/// Whether a pattern's segment is a wildcard, or a text that a segment of a SPIFFE ID's path can be (section 2.2).
+fn may_match(segment: &str) -> bool {
+    matches!(segment, "*" | "**")
+        || segment
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+}
+
+/// The beginning of a text, on one line.
+pub(super) fn excerpt(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut excerpt: String = characters
+        .by_ref()
+        .take(EXCERPT_LENGTH)
+        .flat_map(char::escape_debug)
+        .collect();
+    if characters.next().is_some() {
+        excerpt.push('…');
+    }
+    excerpt
+}
+
 const SCHEME: &str = "spiffe://";
 const MAX_LENGTH: usize = 2048;
+const EXCERPT_LENGTH: usize = 256;

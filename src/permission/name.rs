@@ -4,8 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer};
+
 use crate::identity::SpiffeId;
 use crate::pattern::is_literal;
+use crate::text;
 
 /// What is done: `read`, `create`, `update`, `delete`, `admin` or any other single word. Case-sensitive, cheap to clone.
 ///
@@ -22,23 +25,28 @@ pub struct Resource {
     spiffe: bool,
 }
 
-/// Why a text is not an action or a resource.
+/// Why a text is not an action or a resource. Shown with the text escaped, since it may come from a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Nothing there, or an empty segment.
-    #[error("`{0}` is empty or has an empty segment")]
+    #[error("`{}` is empty or has an empty segment", .0.escape_debug())]
     Empty(String),
     /// `.` or `..` as a segment.
-    #[error("`{0}` has a dot segment")]
+    #[error("`{}` has a dot segment", .0.escape_debug())]
     DotSegment(String),
-    /// A character that separates or matches elsewhere: `:` `@` `*` `\`, white space, controls, `/` in an action.
-    #[error("character {1:?} is not allowed in `{0}`")]
+    /// Not printable ASCII, or a character that separates or matches elsewhere: `:` `@` `*` `\`, `/` in an action.
+    #[error("character {:?} is not allowed in `{}`", .1, .0.escape_debug())]
     Character(String, char),
 }
 
 // === impl Action ===
 
 impl Action {
+    /// The action that changes nothing.
+    pub fn read() -> Self {
+        Self("read".into())
+    }
+
     /// The word itself.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -68,6 +76,12 @@ impl fmt::Display for Action {
 impl serde::Serialize for Action {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Action {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer)
     }
 }
 
@@ -135,12 +149,27 @@ mod tests {
 
     #[test]
     fn a_resource_is_made_of_plain_segments() {
-        for good in ["documents", "documents/42", "a/b/c", "ünïcode", "a,b;c=d"] {
+        for good in ["documents", "documents/42", "a/b/c", "%C3%BC", "a,b;c=d"] {
             assert_eq!(good.parse::<Resource>().unwrap().as_str(), good);
         }
         for bad in [
-            "", "/", "a/", "/a", "a//b", "a/../b", ".", "a:b", "a@b", "a/*", "a/**", "a\\b", "a b",
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            "a/../b",
+            ".",
+            "a:b",
+            "a@b",
+            "a/*",
+            "a/**",
+            "a\\b",
+            "a b",
             "a\nb",
+            "ü",
+            "u\u{308}",
+            "a\u{202e}b",
         ] {
             assert!(bad.parse::<Resource>().is_err(), "{bad:?}");
         }
@@ -159,9 +188,19 @@ mod tests {
             "read@free",
             "read write",
             "\u{0}",
+            "lösche",
         ] {
             assert!(bad.parse::<Action>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_refused_name_can_not_forge_a_line_of_a_log() {
+        let error = "a\nb\u{202e}".parse::<Resource>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r"character '\n' is not allowed in `a\nb\u{202e}`"
+        );
     }
 
     #[test]

@@ -77,6 +77,34 @@ pub enum Protocol {
     Grpc,
 }
 
+impl Input {
+    /// A request that nobody made, with every fact present, to try a policy on.
+    #[expect(
+        clippy::expect_used,
+        reason = "constants, read by every test that loads a policy"
+    )]
+    pub(super) fn made_up() -> Self {
+        let identity = |id: &str| id.parse::<SpiffeId>().expect("a SPIFFE ID");
+        Self {
+            caller: identity("spiffe://trial.invalid/caller"),
+            target: Some(identity("spiffe://trial.invalid/target")),
+            action: "read".parse().expect("an action"),
+            resource: "trial/1".parse().expect("a resource"),
+            tier: Tier::Free,
+            timestamp: Timestamp::from_unix_seconds(1_767_225_600),
+            context: Context::default(),
+            request: RequestInput {
+                protocol: Protocol::Http,
+                method: "GET".to_owned(),
+                host: "trial.invalid".to_owned(),
+                path: "/trial/1".to_owned(),
+                params: BTreeMap::new(),
+                body: None,
+            },
+        }
+    }
+}
+
 impl Serialize for Input {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;

@@ -2,13 +2,27 @@
 //!
 //! A policy can refuse or raise the tier of what attache's own rules let pass; it can never grant what they refuse.
 //! Undefined results are refusals; every error is an error, never a verdict.
+//!
+//! [`Config`] names the files, [`Sources`] holds their text, [`Program`] is what they mean, and [`EmbeddedEngine`] lets a
+//! program serve and exchanges it. What a policy sees is [`Input`]; what it may answer is read in one place for every
+//! engine. A policy that can't be loaded is refused with [`LoadError`]s and changes nothing.
 
+mod config;
+mod embedded;
 mod input;
+mod output;
+mod rego;
+mod source;
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
+pub use config::{Config, DecisionPath, DecisionPathError, Embedded, EngineKind};
+pub use embedded::{EmbeddedEngine, Reload};
 pub use input::{Context, Input, Protocol, RequestInput};
+pub use rego::Program;
+pub use source::Sources;
 
 use crate::permission::{Reason, Tier};
 
@@ -64,6 +78,68 @@ pub enum PolicyError {
     /// The evaluating task was lost.
     #[error("policy evaluation was interrupted")]
     Interrupted,
+}
+
+/// Why a policy can't be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A file or directory can't be read.
+    #[error("read `{name}`")]
+    Read {
+        /// As configured.
+        name: String,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A file or directory is not what its place in the configuration asks for.
+    #[error("`{name}` {fault}")]
+    Listing {
+        /// As configured.
+        name: String,
+        /// What it is instead.
+        fault: &'static str,
+    },
+    /// A module is Rego in neither syntax.
+    #[error("parse `{name}`: {fault}")]
+    Parse {
+        /// The module.
+        name: String,
+        /// Where and why.
+        fault: String,
+    },
+    /// A module does what policies may not do.
+    #[error("`{module}` line {line}: {fault}")]
+    Refused {
+        /// The module.
+        module: String,
+        /// Counted from 1.
+        line: u32,
+        /// What, and what to do about it.
+        fault: String,
+    },
+    /// The modules are readable but make no program, as with variables that are never bound.
+    #[error("compile policy: {0}")]
+    Compile(String),
+    /// A data document is not well formed, or contradicts another document or a rule.
+    #[error("data `{name}`: {fault}")]
+    Data {
+        /// The document.
+        name: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// The rule to ask for does not exist or can have no single value.
+    #[error("policy.path asks for `{rule}`, {fault}")]
+    Decision {
+        /// As `data.agentweave.authz.allow`.
+        rule: String,
+        /// What is wrong.
+        fault: &'static str,
+    },
+    /// The policy's answer to a made-up request is not one that attache understands.
+    #[error("policy result: {0}")]
+    Shape(String),
 }
 
 impl PolicyError {

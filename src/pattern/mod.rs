@@ -1,15 +1,27 @@
 //! The one wildcard grammar of attache, used for resources and for SPIFFE IDs: `/`-separated segments, each a literal
 //! or `*` (exactly one segment), optionally ended by `**` (zero or more segments).
 //!
-//! Matching is by whole segments and case-sensitive; nothing is decoded or trimmed here. Two patterns of this grammar
-//! intersect in at most one pattern of this grammar, which is what makes narrowing a permission set exact.
+//! Matching is by whole segments and case-sensitive; nothing is decoded, folded or trimmed here. Two patterns of this
+//! grammar intersect in at most one pattern of this grammar, which is what makes narrowing a permission set exact.
+//!
+//! Literals are printable ASCII. Letters beyond it have several spellings (composed and decomposed, Unicode NFC and NFD)
+//! that look alike and compare unequal; in a URL they stand percent-encoded, and so they stand here. What doesn't parse
+//! is refused, so a text never means a different set of paths than it shows.
 
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer};
+
+use crate::text;
+
+#[cfg(test)]
+mod tests;
+
 /// A parsed pattern, such as `documents/*/comments/**`.
 ///
-/// Parsing and displaying are inverse to each other.
+/// Patterns are equal exactly if they match the same paths. Displaying and parsing are inverse to each other, but for
+/// `*/**`, which is shown as `**`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern {
     segments: Vec<Segment>,
@@ -23,28 +35,36 @@ enum Segment {
     Any,
 }
 
-/// Why a text is not a pattern.
+/// Why a text is not a pattern. Shown with the text escaped, since it may come from a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// The text is empty, or has an empty segment: a leading, trailing or doubled slash.
-    #[error("empty segment in pattern `{0}`")]
+    #[error("empty segment in pattern `{}`", .0.escape_debug())]
     EmptySegment(String),
     /// `.` or `..`, which would name another place.
-    #[error("dot segment in pattern `{0}`")]
+    #[error("dot segment in pattern `{}`", .0.escape_debug())]
     DotSegment(String),
     /// `**` anywhere but at the end.
-    #[error("`**` is allowed only as the last segment: `{0}`")]
+    #[error("`**` is allowed only as the last segment: `{}`", .0.escape_debug())]
     OpenNotLast(String),
     /// A wildcard inside a segment, as in `doc*`.
-    #[error("`*` must be a whole segment: `{0}`")]
+    #[error("`*` must be a whole segment: `{}`", .0.escape_debug())]
     PartialWildcard(String),
-    /// White space, a control character, `:` or `@`, which separate the parts of a permission.
-    #[error("character {1:?} is not allowed in pattern `{0}`")]
+    /// A character that no literal may hold; see [`is_literal`].
+    #[error("character {:?} is not allowed in pattern `{}`", .1, .0.escape_debug())]
     Character(String, char),
 }
 
 impl Pattern {
-    /// Whether `segments` is one of the paths this pattern stands for.
+    /// `**`, which every path matches.
+    pub const fn everything() -> Self {
+        Self {
+            segments: Vec::new(),
+            open: true,
+        }
+    }
+
+    /// Whether `segments`, at least one of them, is a path this pattern stands for.
     pub fn matches<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> bool {
         let mut given = segments.into_iter();
         for wanted in &self.segments {
@@ -82,9 +102,31 @@ impl Pattern {
         Some(Self { segments, open })
     }
 
-    /// Whether every path that `other` matches is matched by `self` too.
+    /// Whether every path that `other` matches is matched by `self` too. Exact in both directions.
     pub fn covers(&self, other: &Self) -> bool {
-        self.intersect(other).as_ref() == Some(other)
+        let mut given = other.segments.iter();
+        for wanted in &self.segments {
+            match (given.next(), wanted) {
+                (Some(_), Segment::Any) => {}
+                (Some(narrower), Segment::Literal(_)) if narrower == wanted => {}
+                _ => return false,
+            }
+        }
+        self.open || (!other.open && given.next().is_none())
+    }
+
+    /// What this pattern matches, and everything below it: `documents/*` becomes `documents/*/**`.
+    #[must_use]
+    pub fn subtree(&self) -> Self {
+        Self::canonical(self.segments.clone(), true)
+    }
+
+    /// No path is empty, so `*/**` is `**`: patterns that match the same paths are equal.
+    fn canonical(mut segments: Vec<Segment>, open: bool) -> Self {
+        if open && segments == [Segment::Any] {
+            segments.clear();
+        }
+        Self { segments, open }
     }
 }
 
@@ -106,7 +148,7 @@ impl FromStr for Pattern {
                 literal => segments.push(Segment::Literal(checked(literal, text)?.to_owned())),
             }
         }
-        Ok(Self { segments, open })
+        Ok(Self::canonical(segments, open))
     }
 }
 
@@ -127,13 +169,16 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Whether a character may stand in a literal segment of a pattern, a resource or an action.
-///
-/// `:` and `@` separate resource, action and tier in a permission; `*` is the wildcard and `/` the separator.
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer)
+    }
+}
+
+/// Whether a character may stand in a literal segment of a pattern, in a resource or in an action: printable ASCII
+/// without `:` and `@`, which separate resource, action and tier in a permission, `*`, `/` and `\`.
 pub fn is_literal(character: char) -> bool {
-    !matches!(character, ':' | '@' | '*' | '/' | '\\')
-        && !character.is_control()
-        && !character.is_whitespace()
+    character.is_ascii_graphic() && !matches!(character, ':' | '@' | '*' | '/' | '\\')
 }
 
 fn checked<'a>(segment: &'a str, whole: &str) -> Result<&'a str, PatternError> {

@@ -1,0 +1,376 @@
+//! The only wiring: builds every room from the configuration, opens the doors, and closes them in order.
+//!
+//! Start: configuration → policy proven → witness ready → sockets bound → serving. Stop: not ready → no new connections
+//! → what is under way finishes, at most for the grace → witness drained. A second signal skips the waiting.
+
+mod reload;
+mod worker;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::audit::{self, AuditError, Origin, WriterHandle};
+use crate::authority::{Authority, Metrics};
+use crate::clock::Clock;
+use crate::config::{Config, Fixed, Mode};
+use crate::grpc::{Address, BindError, Bound, ExtAuthzServer, health_routes};
+use crate::http::{Health, serve_health};
+use crate::lifecycle::{Notices, Readiness, Shutdown};
+use crate::policy::{EmbeddedEngine, LoadError};
+
+use reload::Reloader;
+
+/// A process that is bound to its sockets and serves nobody yet.
+#[derive(Debug)]
+pub struct App {
+    fixed: Fixed,
+    server: ExtAuthzServer,
+    sockets: Vec<Bound>,
+    health: TcpListener,
+    reloader: Reloader,
+    witness: WriterHandle,
+    registry: Arc<Mutex<Registry>>,
+    readiness: Readiness,
+    notices: Notices,
+}
+
+/// Why the process does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policy can't be used.
+    #[error("{}", lines(.0))]
+    Policy(Vec<LoadError>),
+    /// The audit trail can't be written.
+    #[error("open the audit trail")]
+    Audit(#[source] AuditError),
+    /// A socket for proxies can't be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The health socket can't be bound.
+    #[error("cannot listen for probes on {address}; choose another listen.health.tcp")]
+    BindHealth {
+        /// Where.
+        address: SocketAddr,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Why a serving process ended in failure.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A deciding thread ended before it was asked to.
+    #[error("a worker ended unexpectedly")]
+    Worker(#[source] std::io::Error),
+    /// The audit trail could not be drained.
+    #[error("audit records were lost at the stop")]
+    Audit(#[source] AuditError),
+    /// The audit trail could not be drained in time.
+    #[error("audit records were lost at the stop: the sink did not take them in time")]
+    AuditTimeout,
+}
+
+impl StartError {
+    /// 2 for what a person must correct in the configuration, 1 for what the host refuses.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Policy(_) => 2,
+            Self::Audit(_) | Self::Bind(_) | Self::BindHealth { .. } => 1,
+        }
+    }
+}
+
+/// Proves the policy of a configuration; its revision comes back.
+pub fn prove_policy(config: &Config) -> Result<Arc<str>, StartError> {
+    Ok(Arc::clone(engine(&config.fixed)?.program().revision()))
+}
+
+/// An authority that decides as a server with this configuration would, and keeps its records to itself.
+pub fn rehearsal_authority(config: Config, clock: Arc<dyn Clock>) -> Result<Authority, StartError> {
+    let engine = engine(&config.fixed)?;
+    let (_memory, auditor, _witness) =
+        audit::Memory::auditor(Arc::clone(&clock)).map_err(StartError::Audit)?;
+    Ok(Authority::new(
+        Arc::new(config.rules),
+        Arc::new(engine),
+        auditor,
+        clock,
+        Metrics::new(&mut Registry::default()),
+    ))
+}
+
+impl App {
+    /// Proves the policy, opens the witness and binds every socket. `file` is what to watch for changes.
+    pub async fn build(
+        config: Config,
+        file: Option<PathBuf>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
+        let Config {
+            fixed,
+            rules,
+            warnings,
+        } = config;
+        for warning in warnings {
+            tracing::warn!(%warning, "questionable configuration");
+        }
+        let mut registry = Registry::default();
+        register_build_info(&mut registry, fixed.mode);
+        let readiness = Readiness::new();
+        let notices = Notices::default();
+
+        let engine = Arc::new(engine(&fixed)?);
+        let mut rng: StdRng = rand::make_rng();
+        let origin = Origin {
+            tenant: fixed.tenant.as_str().into(),
+            writer: writer_id(&*clock, &mut rng).into(),
+        };
+        let (auditor, witness) = fixed
+            .audit
+            .clone()
+            .build(&fixed.base, origin, Arc::clone(&clock), rng, &mut registry)
+            .map_err(StartError::Audit)?;
+        let metrics = Metrics::new(&mut registry);
+        let authority = Arc::new(Authority::new(
+            Arc::new(rules),
+            Arc::clone(&engine) as _,
+            auditor.clone(),
+            clock,
+            metrics,
+        ));
+        let reloader = Reloader::new(
+            file,
+            fixed.clone(),
+            Arc::clone(&authority),
+            engine,
+            auditor,
+            notices.clone(),
+            &mut registry,
+        );
+        announce(&fixed, &authority, &notices);
+
+        let sockets = fixed
+            .listen
+            .ext_authz
+            .iter()
+            .map(|listener| Bound::bind(&listener.address))
+            .collect::<Result<_, _>>()?;
+        let address = fixed.listen.health.tcp;
+        let health = TcpListener::bind(address)
+            .await
+            .map_err(|source| StartError::BindHealth { address, source })?;
+        Ok(Self {
+            server: ExtAuthzServer::new(authority, fixed.limits.clone()),
+            fixed,
+            sockets,
+            health,
+            reloader,
+            witness,
+            registry: Arc::new(Mutex::new(registry)),
+            readiness,
+            notices,
+        })
+    }
+
+    /// The sockets for proxies, with real port numbers.
+    pub fn ext_authz_addresses(&self) -> impl Iterator<Item = &Address> {
+        self.sockets.iter().map(Bound::address)
+    }
+
+    /// The socket for probes, with its real port number.
+    pub fn health_address(&self) -> std::io::Result<SocketAddr> {
+        self.health.local_addr()
+    }
+
+    /// Serves until `shutdown`, then stops in order.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
+        let Self {
+            fixed,
+            server,
+            sockets,
+            health,
+            reloader,
+            witness,
+            registry,
+            readiness,
+            notices,
+        } = self;
+        let listeners = readiness.hold("listeners");
+        let tasks = TaskTracker::new();
+        let stopped = CancellationToken::new();
+        let (grpc_health, follow) = health_routes(readiness.clone(), shutdown.clone()).await;
+        tasks.spawn(follow);
+        let probes = Health {
+            readiness: readiness.clone(),
+            registry,
+            shutdown: shutdown.clone(),
+            notices,
+        };
+        tasks.spawn(serve_probes(health, probes, grpc_health, stopped.clone()));
+        tasks.spawn(reloader.run(shutdown.clone()));
+
+        let mut workers = Vec::new();
+        for number in 0..fixed.limits.workers.get() {
+            let shared = worker::share(&sockets).map_err(RunError::Worker)?;
+            let grace = fixed.limits.shutdown_grace;
+            let worker = worker::start(number, server.clone(), shared, shutdown.clone(), grace)
+                .map_err(RunError::Worker)?;
+            workers.push(worker);
+        }
+        for socket in &sockets {
+            tracing::info!(address = %socket.address(), "serving ext_authz");
+        }
+        // The workers have handles of their own; ours would keep the sockets open during the stop.
+        drop(sockets);
+        drop(listeners);
+
+        let ended = ended(workers, &shutdown).await;
+        let drained = drain(witness, &shutdown).await;
+        stopped.cancel();
+        tasks.close();
+        // Probes may hold connections open; nobody's decision depends on them.
+        let _unfinished = tokio::time::timeout(PROBE_GRACE, tasks.wait()).await;
+        for listener in &fixed.listen.ext_authz {
+            remove_socket(&listener.address);
+        }
+        ended.map_err(RunError::Worker)?;
+        drained?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Waits for every worker; one that ends early takes the others with it.
+async fn ended(
+    workers: Vec<tokio::sync::oneshot::Receiver<std::io::Result<()>>>,
+    shutdown: &Shutdown,
+) -> std::io::Result<()> {
+    let mut first_failure = Ok(());
+    let mut ends: futures::stream::FuturesUnordered<_> = workers.into_iter().collect();
+    while let Some(end) = futures::StreamExt::next(&mut ends).await {
+        let result = end.unwrap_or_else(|_panicked| Err(std::io::Error::other("it panicked")));
+        if !shutdown.is_draining() {
+            shutdown.drain();
+            let early = result.and(Err(std::io::Error::other("it stopped serving")));
+            first_failure = first_failure.and(early);
+        } else if result.is_err() {
+            first_failure = first_failure.and(result);
+        }
+    }
+    first_failure
+}
+
+/// Waits for the last record, less long once a second signal has come.
+async fn drain(witness: WriterHandle, shutdown: &Shutdown) -> Result<(), RunError> {
+    let patience = async {
+        let abort = async {
+            shutdown.aborting().await;
+            tokio::time::sleep(AUDIT_DRAIN_ABORTED).await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(AUDIT_DRAIN) => {}
+            () = abort => {}
+        }
+    };
+    tokio::select! {
+        closed = witness.close() => closed.map_err(RunError::Audit),
+        () = patience => Err(RunError::AuditTimeout),
+    }
+}
+
+async fn serve_probes(
+    listener: TcpListener,
+    health: Health,
+    grpc: axum::Router,
+    stopped: CancellationToken,
+) {
+    let stop = async move { stopped.cancelled().await };
+    if let Err(error) = serve_health(listener, health, grpc, stop).await {
+        tracing::error!(%error, "the health listener failed");
+    }
+}
+
+/// Says at start what an operator must not overlook.
+fn announce(fixed: &Fixed, authority: &Authority, notices: &Notices) {
+    if fixed.mode == Mode::Development {
+        let text = "development mode: not for production";
+        tracing::warn!(text);
+        notices.set("mode", text);
+    }
+    let rules = authority.rules();
+    if rules.peps.trust_local == crate::identity::TrustLocal::Loopback {
+        let text =
+            "identity.trust_local is loopback: any process of this host may speak for callers";
+        tracing::warn!(text);
+        notices.set("identity", text);
+    }
+    reload::notice_shadowed_routes(&rules, notices);
+}
+
+fn remove_socket(address: &Address) {
+    if let Address::Unix { path, .. } = address {
+        // Already gone is as good.
+        let _absent = std::fs::remove_file(path);
+    }
+}
+
+/// This process among all that ever wrote audit records: host name and a number that sorts by start.
+fn writer_id(clock: &dyn Clock, rng: &mut StdRng) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "unknown",
+        host => host,
+    };
+    let start = ulid::Ulid::from_parts(clock.now().unix_millis(), rng.random());
+    format!("{host}/{start}")
+}
+
+fn engine(fixed: &Fixed) -> Result<EmbeddedEngine, StartError> {
+    let policy = fixed.policy.clone();
+    policy.build(fixed.base.clone()).map_err(StartError::Policy)
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+    mode: &'static str,
+}
+
+fn register_build_info(registry: &mut Registry, mode: Mode) {
+    let info = Family::<BuildLabels, Gauge>::default();
+    let labels = BuildLabels {
+        version: env!("CARGO_PKG_VERSION"),
+        mode: mode.as_str(),
+    };
+    info.get_or_create(&labels).set(1);
+    registry.register(
+        "attache_build_info",
+        "Version and mode of the running process, always 1",
+        info,
+    );
+}
+
+fn lines(errors: &[LoadError]) -> String {
+    let lines: Vec<_> = errors
+        .iter()
+        .map(|error| crate::text::sentence(error))
+        .collect();
+    lines.join("\nerror: ")
+}
+
+const AUDIT_DRAIN: Duration = Duration::from_secs(5);
+const AUDIT_DRAIN_ABORTED: Duration = Duration::from_millis(500);
+const PROBE_GRACE: Duration = Duration::from_secs(1);

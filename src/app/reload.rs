@@ -1,0 +1,204 @@
+//! Live reload of tables and policy: read, prove, swap whole. What is bad leaves the old in force and says so.
+//!
+//! Files are compared by content once a second: that sees a swapped ConfigMap link, an editor's rename and a copy alike,
+//! and misses nothing when events are lost.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use tokio::time::MissedTickBehavior;
+
+use crate::audit::{Actor, Auditor, Details, EventType, Outcome, Record, Text};
+use crate::authority::{Authority, Rules};
+use crate::config::{Config, Fixed};
+use crate::lifecycle::{Notices, Shutdown};
+use crate::policy::{EmbeddedEngine, Reload};
+
+/// Keeps the tables and the policy of a running process current.
+#[derive(Debug)]
+pub(super) struct Reloader {
+    file: Option<PathBuf>,
+    fixed: Fixed,
+    authority: Arc<Authority>,
+    engine: Arc<EmbeddedEngine>,
+    auditor: Auditor,
+    notices: Notices,
+    reloads: Family<ReloadLabels, Counter>,
+    /// The last content of the file that was looked at, good or bad.
+    seen: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    what: &'static str,
+    result: &'static str,
+}
+
+impl Reloader {
+    pub(super) fn new(
+        file: Option<PathBuf>,
+        fixed: Fixed,
+        authority: Arc<Authority>,
+        engine: Arc<EmbeddedEngine>,
+        auditor: Auditor,
+        notices: Notices,
+        registry: &mut Registry,
+    ) -> Self {
+        let reloads = Family::default();
+        registry.register(
+            "attache_reloads",
+            "Live reloads, by what was reloaded (config, policy) and result (changed, rejected)",
+            reloads.clone(),
+        );
+        let seen = file
+            .as_ref()
+            .and_then(|path| std::fs::read_to_string(path).ok());
+        Self {
+            file,
+            fixed,
+            authority,
+            engine,
+            auditor,
+            notices,
+            reloads,
+            seen,
+        }
+    }
+
+    /// Looks for changes until a stop begins.
+    pub(super) async fn run(self, shutdown: Shutdown) {
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reloader = self;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = shutdown.draining() => return,
+            }
+            // Compiling a policy is no work for the thread that answers probes.
+            let looked = tokio::task::spawn_blocking(move || {
+                reloader.look();
+                reloader
+            });
+            match looked.await {
+                Ok(back) => reloader = back,
+                Err(error) => {
+                    tracing::error!(%error, "live reload ended; restart to apply changes");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Applies what has changed since the last look.
+    pub(super) fn look(&mut self) {
+        self.look_at_file();
+        if self.fixed.policy.embedded.reload {
+            self.look_at_policy();
+        }
+    }
+
+    fn look_at_file(&mut self) {
+        let Some(path) = self.file.clone() else {
+            return;
+        };
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            // Between two versions a file may be missing for a moment; the tables in force stay.
+            Err(error) => {
+                tracing::debug!(%error, path = %path.display(), "cannot read the configuration");
+                return;
+            }
+        };
+        if self.seen.as_ref() == Some(&text) {
+            return;
+        }
+        let parsed = Config::parse(&text, &path);
+        self.seen = Some(text);
+        match parsed {
+            Ok(config) => self.apply(config),
+            Err(error) => self.reject("config", EventType::ConfigRejected, &error.to_string()),
+        }
+    }
+
+    fn apply(&mut self, config: Config) {
+        if config.fixed == self.fixed {
+            self.notices.clear("restart");
+        } else {
+            let text = "the configuration file has changes that need a restart";
+            tracing::warn!(text);
+            self.notices.set("restart", text);
+        }
+        let revision = Arc::clone(&config.rules.revision);
+        notice_shadowed_routes(&config.rules, &self.notices);
+        self.authority.replace_rules(Arc::new(config.rules));
+        for warning in config.warnings {
+            tracing::warn!(%warning, "questionable configuration");
+        }
+        self.changed("config", EventType::ConfigChanged, &revision);
+    }
+
+    fn look_at_policy(&self) {
+        match self.engine.reload() {
+            Reload::Unchanged => {}
+            Reload::Swapped { to, .. } => {
+                self.changed("policy", EventType::PolicyLoaded, &to);
+            }
+            Reload::Rejected(errors) => {
+                self.reject("policy", EventType::PolicyFailed, &super::lines(&errors));
+            }
+        }
+    }
+
+    fn changed(&self, what: &'static str, event: EventType, revision: &Arc<str>) {
+        tracing::info!(what, %revision, "reloaded");
+        self.notices.clear(what);
+        self.count(what, "changed");
+        self.auditor.record(Record {
+            details: Details::default().with("revision", Text::from(&**revision)),
+            ..Record::new(event, Outcome::Success, Actor::System)
+        });
+    }
+
+    fn reject(&self, what: &'static str, event: EventType, error: &str) {
+        tracing::error!(
+            what,
+            error,
+            "reload rejected; the previous version stays in force"
+        );
+        self.notices.set(
+            what,
+            &format!("reload rejected, the previous version is in force: {error}"),
+        );
+        self.count(what, "rejected");
+        self.auditor.record(Record {
+            message: Some(Text::from(error)),
+            ..Record::new(event, Outcome::Failure, Actor::System)
+        });
+    }
+
+    fn count(&self, what: &'static str, result: &'static str) {
+        self.reloads
+            .get_or_create(&ReloadLabels { what, result })
+            .inc();
+    }
+}
+
+/// Says which routes do not bind.
+pub(super) fn notice_shadowed_routes(rules: &Rules, notices: &Notices) {
+    let routes: Vec<_> = rules.routes.in_shadow_mode().collect();
+    if routes.is_empty() {
+        notices.clear("shadow");
+        return;
+    }
+    let text = format!("decisions do not bind on: {}", routes.join(", "));
+    tracing::warn!(text);
+    notices.set("shadow", &text);
+}
+
+const INTERVAL: Duration = Duration::from_secs(1);

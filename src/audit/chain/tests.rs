@@ -1,0 +1,293 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::audit::queue::Repeats;
+use crate::audit::{
+    Actor, Destination, Details, EventType, Http, Mode, Outcome, Pep, Policy, Protocol, Record,
+    Source, Subject, Text,
+};
+use crate::permission::{Reason, Resource, Tier};
+
+fn chain() -> Chain<StdRng> {
+    let mut rng = StdRng::seed_from_u64(7);
+    let nonce = Nonce::generate(&mut rng);
+    Chain::new("host/1".into(), "default".into(), nonce, rng)
+}
+
+fn entry(seconds: u64, record: Record) -> Entry {
+    Entry {
+        time: Timestamp::from_unix_seconds(seconds),
+        arrival: 0,
+        repeats: None,
+        record,
+    }
+}
+
+fn line_of(chain: &mut Chain<StdRng>, entry: &Entry) -> String {
+    let mut out = Vec::new();
+    chain.seal(entry, &mut out).unwrap();
+    let mut line = String::from_utf8(out).unwrap();
+    assert_eq!(line.pop(), Some('\n'));
+    line
+}
+
+/// A denial with everything that is known of one.
+fn full(text: &str) -> Record {
+    let id = |text: &str| text.parse().unwrap();
+    let text = || Text::from(text);
+    Record {
+        subject: Some(Subject {
+            id: text(),
+            role: Some(text()),
+        }),
+        delegation_chain: vec![text(), text()],
+        action: Some("read".parse().unwrap()),
+        resource: Some("documents/42".parse().unwrap()),
+        tier: Some(Tier::Forbidden),
+        reason_code: Some(Reason::TierForbidden),
+        message: Some(text()),
+        policy: Some(Policy {
+            path: Some(text()),
+            policy_id: Some(text()),
+            revision: text(),
+        }),
+        decision_id: Some(text()),
+        target: Some(id("spiffe://example.org/svc/documents")),
+        audience: Some(text()),
+        http: Some(Http {
+            host: text(),
+            method: text(),
+            path: text(),
+            protocol: Protocol::Grpc,
+            route: Some(text()),
+        }),
+        request_id: Some(text()),
+        trace_id: Some(text()),
+        source: Some(Source {
+            ip: Some("2001:db8::1".parse().unwrap()),
+            spiffe_id: Some(id("spiffe://example.org/agent/a")),
+        }),
+        destination: Some(Destination {
+            spiffe_id: id("spiffe://example.org/svc/documents"),
+        }),
+        pep: Some(Pep::Unix { uid: Some(101) }),
+        mode: Some(Mode::Shadow),
+        would_be: Some(Outcome::Denied),
+        latency: Some(Duration::MAX),
+        cached: Some(true),
+        details: Details::default()
+            .with("number", u64::MAX)
+            .with("flag", false)
+            .with("list", vec![text()])
+            .with("text", text()),
+        ..Record::new(
+            EventType::PermissionDenied,
+            Outcome::Denied,
+            Actor::Agent(id("spiffe://example.org/agent/a")),
+        )
+    }
+}
+
+#[test]
+fn a_denial_reads_like_this() {
+    // A20
+    let mut chain = chain();
+    let line = line_of(&mut chain, &entry(1_795_287_600, full("x")));
+    let mut record: Value = serde_json::from_str(&line).unwrap();
+    let object = record.as_object_mut().unwrap();
+    let id = object.remove("id").unwrap();
+    assert_eq!(id.as_str().unwrap().len(), 26);
+    for name in ["hash", "prev_hash"] {
+        assert_eq!(object.remove(name).unwrap().as_str().unwrap().len(), 64);
+    }
+    assert_eq!(
+        record,
+        json!({
+            "action": "read",
+            "actor": {"id": "spiffe://example.org/agent/a", "type": "agent"},
+            "audience": "x",
+            "cached": true,
+            "decision_id": "x",
+            "delegation_chain": ["x", "x"],
+            "destination": {"spiffe_id": "spiffe://example.org/svc/documents"},
+            "details": {"flag": false, "list": ["x"], "number": 9_007_199_254_740_991_u64, "text": "x"},
+            "event_type": "permission.denied",
+            "http": {"host": "x", "method": "x", "path": "x", "protocol": "grpc", "route": "x"},
+            "latency_us": 9_007_199_254_740_991_u64,
+            "message": "x",
+            "mode": "shadow",
+            "pep": {"type": "unix", "uid": 101},
+            "policy": {"path": "x", "policy_id": "x", "revision": "x"},
+            "reason_code": "tier_forbidden",
+            "request_id": "x",
+            "resource": "documents/42",
+            "result": "denied",
+            "seq": 1,
+            "source": {"ip": "2001:db8::1", "spiffe_id": "spiffe://example.org/agent/a"},
+            "subject": {"id": "x", "role": "x"},
+            "target": "spiffe://example.org/svc/documents",
+            "tenant": "default",
+            "tier": "forbidden",
+            "time": "2026-11-21T19:00:00.000000000Z",
+            "trace_id": "x",
+            "would_be": "denied",
+            "writer": "host/1",
+        })
+    );
+}
+
+#[test]
+fn what_is_not_known_is_left_out() {
+    let actor = Actor::Workload("spiffe://example.org/svc/a".parse().unwrap());
+    let record = Record::new(EventType::PermissionCheck, Outcome::Allowed, actor);
+    let line = line_of(&mut chain(), &entry(0, record));
+    let record: Value = serde_json::from_str(&line).unwrap();
+    let names: Vec<_> = record.as_object().unwrap().keys().collect();
+    assert_eq!(
+        names,
+        [
+            "actor",
+            "delegation_chain",
+            "event_type",
+            "hash",
+            "id",
+            "prev_hash",
+            "result",
+            "seq",
+            "tenant",
+            "time",
+            "writer"
+        ]
+    );
+    // On its own account, an actor is its own chain.
+    assert_eq!(
+        record["delegation_chain"],
+        json!(["spiffe://example.org/svc/a"])
+    );
+}
+
+#[test]
+fn attache_itself_acts_under_the_name_of_the_writer_and_a_stranger_under_none() {
+    for (actor, written, chain_ids) in [
+        (
+            Actor::System,
+            json!({"id": "host/1", "type": "system"}),
+            json!(["host/1"]),
+        ),
+        (Actor::Unknown, json!({"type": "unknown"}), json!([])),
+    ] {
+        let record = Record::new(EventType::PermissionDenied, Outcome::Denied, actor);
+        let line = line_of(&mut chain(), &entry(0, record));
+        let record: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(record["actor"], written);
+        assert_eq!(record["delegation_chain"], chain_ids);
+    }
+}
+
+#[test]
+fn the_hash_can_be_computed_from_the_documentation_alone() {
+    // SHA-256(prev_hash || JCS(record without hash)), with a canonicalizer that is not ours.
+    let mut rng = StdRng::seed_from_u64(7);
+    let nonce = Nonce::generate(&mut rng);
+    let mut chain = Chain::new("host/1".into(), "default".into(), nonce, rng);
+    let nonce_bytes = u128::from_str_radix(&nonce.to_hex(), 16)
+        .unwrap()
+        .to_be_bytes();
+    let mut before: [u8; 32] = Sha256::new()
+        .chain_update("host/1")
+        .chain_update(nonce_bytes)
+        .finalize()
+        .into();
+    for _ in 0..3 {
+        let line = line_of(&mut chain, &entry(5, full("ü\u{2028}\u{1b}\"\\")));
+        let mut record: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(record["prev_hash"], hex(&before));
+        let hash = record.as_object_mut().unwrap().remove("hash").unwrap();
+        let canonical = serde_json_canonicalizer::to_vec(&record).unwrap();
+        before = Sha256::new()
+            .chain_update(before)
+            .chain_update(canonical)
+            .finalize()
+            .into();
+        assert_eq!(hash, hex(&before));
+    }
+}
+
+#[test]
+fn sequence_and_ids_rise_when_the_clock_steps_back() {
+    // A19
+    let mut chain = chain();
+    let mut ids = Vec::new();
+    for (index, seconds) in [100, 100, 200, 50, 0, 150, 201].into_iter().enumerate() {
+        let record: Value =
+            serde_json::from_str(&line_of(&mut chain, &entry(seconds, full("x")))).unwrap();
+        assert_eq!(record["seq"], index as u64 + 1);
+        let time = Timestamp::from_unix_seconds(seconds).to_string();
+        assert_eq!(record["time"], time, "the wall clock as it was");
+        ids.push(record["id"].as_str().unwrap().to_owned());
+    }
+    assert!(ids.is_sorted_by(|one, next| one < next), "{ids:?}");
+}
+
+#[test]
+fn one_record_is_one_line_whatever_it_holds() {
+    // A22
+    let hostile = "a\n\r\"}\\\u{0}\u{7}\u{8}\u{c}\u{1b}[2J\u{7f}\u{85}\u{2028}\u{2029},\"result\":\"allowed\"";
+    let line = line_of(&mut chain(), &entry(0, full(hostile)));
+    assert!(!line.bytes().any(|byte| byte < 0x20), "{line:?}");
+    let record: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(record["result"], "denied");
+    for shown in [
+        &record["http"]["path"],
+        &record["message"],
+        &record["details"]["text"],
+    ] {
+        assert_eq!(shown, hostile, "nothing is lost");
+    }
+}
+
+#[test]
+fn a_nonce_has_one_spelling() {
+    let nonce = Nonce([0xab; 16]);
+    assert_eq!(Nonce::from_hex(&nonce.to_hex()), Some(nonce));
+    for bad in [
+        "",
+        "ab",
+        &"AB".repeat(16),
+        &"ab".repeat(17),
+        &format!("+{}", "a".repeat(31)),
+    ] {
+        assert_eq!(Nonce::from_hex(bad), None, "{bad}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_line_is_in_the_canonical_form_of_rfc_8785(
+        text in any::<String>(),
+        seconds in any::<u64>(),
+        count in prop::option::of(2_u64..1000),
+        resource in "[^/*:@\\\\\\s\\p{C}.]{1,9}",
+        bare in any::<bool>(),
+    ) {
+        let mut record = full(&text);
+        if bare {
+            record = Record::new(EventType::ConfigChanged, Outcome::Success, Actor::System);
+        }
+        record.resource = resource.parse::<Resource>().ok();
+        let entry = Entry {
+            repeats: count.map(|count| Repeats { count, last_time: Timestamp::from_unix_seconds(1) }),
+            ..entry(seconds, record)
+        };
+        let line = line_of(&mut chain(), &entry);
+        let value: Value = serde_json::from_str(&line).unwrap();
+        prop_assert_eq!(serde_json_canonicalizer::to_string(&value).unwrap(), line);
+    }
+}

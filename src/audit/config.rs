@@ -1,0 +1,193 @@
+//! What the section `audit` of the configuration says, and the witness built from it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use rand::Rng;
+use serde::Deserialize;
+
+use super::jsonl::Jsonl;
+use super::sink::Sink;
+use super::stdout::Stream;
+use super::{AuditError, Auditor, Origin, Setup, WriterHandle, start};
+use crate::clock::Clock;
+
+/// Where records go and how many may wait.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where records go: `stdout`, or `{jsonl: PATH}`; several are allowed. The first decides whether a record counts as
+    /// written; the others get copies. Default `[stdout]`.
+    pub sinks: Sinks,
+    /// How many allowances, and besides how many other records, may wait to be written: 1 to 1000000. What comes when
+    /// that many wait is counted and lost, and an `audit.gap` says so. Default 8192.
+    pub queue: Capacity,
+}
+
+/// At least one sink.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<SinkConfig>")]
+pub struct Sinks {
+    first: SinkConfig,
+    others: Vec<SinkConfig>,
+}
+
+/// One place for records.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkConfig {
+    /// Standard output, one line of JSON for each record.
+    Stdout,
+    /// A file, one line of JSON for each record; may be rotated by renaming it.
+    Jsonl(PathBuf),
+}
+
+/// How many records a lane of the queue holds: 1 to 1000000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct Capacity(usize);
+
+/// Why a value of the section is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// An empty list.
+    #[error("at least one audit sink is needed")]
+    NoSink,
+    /// A number out of range.
+    #[error("the audit queue holds 1 to {MAX_QUEUE} records, not `{0}`")]
+    Queue(u64),
+}
+
+impl Config {
+    /// Opens the sinks, starts the writer's thread and begins a chain.
+    ///
+    /// `rng` makes record ids and the start nonce; it should be seeded by the operating system. That the first sink
+    /// takes records is known after [`Auditor::flush`].
+    pub fn build(
+        self,
+        base: &Path,
+        origin: Origin,
+        clock: Arc<dyn Clock>,
+        rng: impl Rng + Send + 'static,
+        registry: &mut Registry,
+    ) -> Result<(Auditor, WriterHandle), AuditError> {
+        let Self { sinks, queue } = self;
+        let Sinks { first, others } = sinks;
+        let first = first.open(base)?;
+        let others = others
+            .into_iter()
+            .map(|sink| sink.open(base))
+            .collect::<Result<_, _>>()?;
+        let setup = Setup {
+            first,
+            others,
+            capacity: queue.0,
+            origin,
+        };
+        start(setup, clock, rng, registry)
+    }
+}
+
+impl SinkConfig {
+    fn open(self, base: &Path) -> Result<Box<dyn Sink>, AuditError> {
+        match self {
+            Self::Stdout => match Stream::stdout() {
+                Ok(sink) => Ok(Box::new(sink)),
+                Err(source) => Err(AuditError::Stdout(source)),
+            },
+            Self::Jsonl(path) => {
+                let path = base.join(path);
+                match Jsonl::open(&path) {
+                    Ok(sink) => Ok(Box::new(sink)),
+                    Err(source) => Err(AuditError::Open { path, source }),
+                }
+            }
+        }
+    }
+}
+
+impl Default for Sinks {
+    fn default() -> Self {
+        Self {
+            first: SinkConfig::Stdout,
+            others: Vec::new(),
+        }
+    }
+}
+
+impl TryFrom<Vec<SinkConfig>> for Sinks {
+    type Error = ConfigError;
+
+    fn try_from(sinks: Vec<SinkConfig>) -> Result<Self, ConfigError> {
+        let mut sinks = sinks.into_iter();
+        let first = sinks.next().ok_or(ConfigError::NoSink)?;
+        Ok(Self {
+            first,
+            others: sinks.collect(),
+        })
+    }
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self(8192)
+    }
+}
+
+impl TryFrom<u64> for Capacity {
+    type Error = ConfigError;
+
+    fn try_from(records: u64) -> Result<Self, ConfigError> {
+        match usize::try_from(records) {
+            Ok(capacity) if (1..=MAX_QUEUE).contains(&capacity) => Ok(Self(capacity)),
+            _ => Err(ConfigError::Queue(records)),
+        }
+    }
+}
+
+const MAX_QUEUE: usize = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(yaml: &str) -> Result<Config, String> {
+        serde_saphyr::from_str(yaml).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn standard_output_is_the_default() {
+        let config = parse("{}").unwrap();
+        assert_eq!(config, Config::default());
+        assert_eq!(config.sinks.first, SinkConfig::Stdout);
+        assert_eq!(config.queue, Capacity(8192));
+    }
+
+    #[test]
+    fn the_first_of_several_sinks_is_the_primary() {
+        let config =
+            parse("{sinks: [{jsonl: /var/log/attache/audit.jsonl}, stdout], queue: 1}").unwrap();
+        let file = SinkConfig::Jsonl("/var/log/attache/audit.jsonl".into());
+        assert_eq!(config.sinks.first, file);
+        assert_eq!(config.sinks.others, [SinkConfig::Stdout]);
+        assert_eq!(config.queue, Capacity(1));
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused_with_what_is() {
+        for (yaml, expected) in [
+            ("{sinks: [{sqlite: audit.db}]}", ["sqlite", "jsonl"]),
+            ("{sinks: [postgres]}", ["postgres", "stdout"]),
+            ("{sinks: []}", ["at least one", "sink"]),
+            ("{queue: 0}", ["1 to 1000000", "`0`"]),
+            ("{queue: 1000001}", ["1 to 1000000", "`1000001`"]),
+            ("{sink: [stdout]}", ["sink", "sinks"]),
+        ] {
+            let error = parse(yaml).unwrap_err();
+            for word in expected {
+                assert!(error.contains(word), "{yaml}: {error}");
+            }
+        }
+    }
+}

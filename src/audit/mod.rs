@@ -1,0 +1,157 @@
+//! The witness: records what was decided, in a form that shows later whether it was touched.
+//!
+//! ```text
+//! Auditor::record ──▶ two bounded lanes ──▶ writer thread: seq, id, hash ──▶ first sink
+//!   (never waits)       (overflow is          (batches; insists on the  └──▶ other sinks, each on its
+//!                        counted)              first sink)                   own thread, best effort
+//! ```
+//!
+//! - Every record is one line of canonical JSON and one link of a hash chain ([`verify()`]); each start of the process
+//!   is a chain of its own, begun by `audit.started` and ended by `audit.stopped`.
+//! - It never decides anything, never blocks who records, and never holds tokens, query strings or bodies.
+//! - When the first sink fails, records wait in the queue and [`Auditor::health`] says so. When the queue overflows,
+//!   records are lost; how many is in the next `audit.gap`. A process that is killed loses what waits in the queue,
+//!   normally some milliseconds' worth; a machine that crashes, at most a second more. The next start finds that the
+//!   file does not end with `audit.stopped` and writes an `audit.gap`.
+//! - The end of the file can be cut off without a trace until the next start, and who may write the file may write
+//!   another one. Keep the head of the chain elsewhere where that matters.
+
+mod chain;
+mod config;
+mod details;
+mod itself;
+mod jsonl;
+mod line;
+mod memory;
+mod metrics;
+mod outlet;
+mod queue;
+mod record;
+mod relay;
+mod repeat;
+mod sink;
+mod status;
+mod stdout;
+mod text;
+mod verify;
+mod writer;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use prometheus_client::registry::Registry;
+use rand::Rng;
+
+pub use chain::Digest;
+pub use config::{Capacity, Config, ConfigError, SinkConfig, Sinks};
+pub use details::{Detail, Details};
+pub use jsonl::Jsonl;
+pub use memory::Memory;
+pub use queue::{Auditor, WriterHandle};
+pub use record::{
+    Actor, Destination, EventType, Http, Mode, Outcome, Pep, Policy, Protocol, Record, Source,
+    Subject,
+};
+pub use sink::{Batch, Found, LastRecord, Sink};
+pub use status::Health;
+pub use stdout::Stream;
+pub use text::Text;
+pub use verify::{Broken, Flaw, Head, Summary, Verifier, verify};
+
+use crate::clock::Clock;
+use chain::{Chain, Nonce};
+use metrics::Metrics;
+use outlet::Outlet;
+use relay::Relay;
+use writer::Writer;
+
+/// Who writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The tenant of all records.
+    pub tenant: Arc<str>,
+    /// The writer's id, another one at each start, such as `hostname/ULID`.
+    pub writer: Arc<str>,
+}
+
+/// Why records can't be written.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// A file can't be opened, or another process writes it.
+    #[error("open audit file `{path}`")]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Standard output is closed.
+    #[error("open standard output for audit")]
+    Stdout(#[source] io::Error),
+    /// No thread could be started.
+    #[error("start an audit thread")]
+    Thread(#[source] io::Error),
+    /// Records were written and may not be durable.
+    #[error("make audit records durable")]
+    Sync(#[source] io::Error),
+    /// The writer has ended.
+    #[error("the audit writer has ended")]
+    Stopped,
+}
+
+/// What a writer is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// The sink that counts.
+    pub first: Box<dyn Sink>,
+    /// Sinks that get copies.
+    pub others: Vec<Box<dyn Sink>>,
+    /// How many records each lane of the queue holds, at least 1.
+    pub capacity: usize,
+    /// Who writes.
+    pub origin: Origin,
+}
+
+/// Starts a writer and begins its chain.
+pub fn start(
+    setup: Setup,
+    clock: Arc<dyn Clock>,
+    mut rng: impl Rng + Send + 'static,
+    registry: &mut Registry,
+) -> Result<(Auditor, WriterHandle), AuditError> {
+    let Setup {
+        first,
+        others,
+        capacity,
+        origin,
+    } = setup;
+    let metrics = Metrics::register(registry);
+    let nonce = Nonce::generate(&mut rng);
+    let found: Vec<Found> = [&first]
+        .into_iter()
+        .chain(&others)
+        .map(|sink| sink.found())
+        .collect();
+    let opening = itself::started(nonce, &found);
+    let chain = Chain::new(origin.writer, origin.tenant, nonce, rng);
+    let first = Outlet::new(first, &metrics);
+    let relays = others
+        .into_iter()
+        .map(|sink| Relay::start(Outlet::new(sink, &metrics)))
+        .collect::<Result<_, _>>()
+        .map_err(AuditError::Thread)?;
+    let capacity = capacity.max(1);
+    let (handle, outtake, status) = queue::queue(capacity, clock, metrics);
+    let writer = Writer::new(outtake, capacity, status, chain, first, relays);
+    thread::Builder::new()
+        .name("audit".to_owned())
+        .spawn(move || writer.run(opening))
+        .map_err(AuditError::Thread)?;
+    Ok((handle.auditor(), handle))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,313 @@
+//! The writer: one thread that takes records from the queue, seals them into the chain and writes them.
+//!
+//! It writes in batches: woken by the first record, it waits 2 ms for more, so that a busy caller wakes it at most 500
+//! times a second. A failing first sink is tried again with growing pauses while the queue fills; it is never skipped,
+//! because a chain with a hole is worth less than a late one.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::chain::{Chain, Sealed};
+use super::itself;
+use super::outlet::Outlet;
+use super::queue::{Command, Entry, Outtake, Queued};
+use super::record::{Actor, Outcome, Record};
+use super::relay::Relay;
+use super::repeat::fold;
+use super::sink::Batch;
+use super::status::Status;
+use super::text::Text;
+use crate::permission::{Action, Reason, Resource};
+
+/// The state of the writer's thread.
+#[derive(Debug)]
+pub(super) struct Writer<R> {
+    outtake: Outtake,
+    status: Arc<Status>,
+    chain: Chain<R>,
+    primary: Outlet,
+    relays: Vec<Relay>,
+    /// Batches that hold all that the queue can hold.
+    batches: usize,
+    /// Commands to be answered after the current round.
+    answering: Vec<Command>,
+    /// Commands that came during the current round.
+    waiting: Vec<Command>,
+    /// The sink fails and nobody waits for it any more.
+    abandoned: bool,
+}
+
+/// Tells the callers when the writer's thread has ended, in whatever way.
+struct StoppedAtEnd(Arc<Status>);
+
+impl Drop for StoppedAtEnd {
+    fn drop(&mut self) {
+        self.0.set_stopped();
+    }
+}
+
+impl<R: Rng> Writer<R> {
+    pub(super) fn new(
+        outtake: Outtake,
+        capacity: usize,
+        status: Arc<Status>,
+        chain: Chain<R>,
+        primary: Outlet,
+        relays: Vec<Relay>,
+    ) -> Self {
+        Self {
+            outtake,
+            status,
+            chain,
+            primary,
+            relays,
+            batches: capacity.div_ceil(BATCH),
+            answering: Vec::new(),
+            waiting: Vec::new(),
+            abandoned: false,
+        }
+    }
+
+    /// Writes `first`, then what comes, until it is told to close or nobody is left who could tell.
+    pub(super) fn run(mut self, first: Vec<Record>) {
+        let _stopped = StoppedAtEnd(Arc::clone(&self.status));
+        let first: Vec<_> = first.into_iter().map(|record| self.own(record)).collect();
+        self.write(&first);
+        while !self.abandoned && self.round() {}
+        self.close_relays();
+        let late = |lane: &Receiver<_>| lane.try_iter().count() as u64;
+        let metrics = &self.status.metrics;
+        metrics
+            .dropped_refusals
+            .inc_by(late(&self.outtake.refusals));
+        metrics
+            .dropped_allowances
+            .inc_by(late(&self.outtake.allowances));
+        metrics.queue_depth.set(0);
+    }
+
+    /// Waits, writes and answers. `false` after the last round.
+    fn round(&mut self) -> bool {
+        let open = self.wait();
+        self.answering.append(&mut self.waiting);
+        self.answering.extend(self.outtake.commands.try_iter());
+        for _ in 0..self.batches {
+            if self.abandoned {
+                break;
+            }
+            let entries = self.take();
+            if entries.is_empty() {
+                break;
+            }
+            self.write(&entries);
+        }
+        let closing = !open || self.answering.iter().any(Command::is_close);
+        if closing {
+            self.end();
+        }
+        if self.abandoned {
+            return false;
+        }
+        let due = self.primary.sync_due_in() == Some(Duration::ZERO);
+        if closing || due || !self.answering.is_empty() {
+            let synced = self.sync();
+            if closing {
+                self.close_relays();
+            }
+            for command in self.answering.drain(..) {
+                command.answer(copied(&synced));
+            }
+        }
+        !closing
+    }
+
+    fn close_relays(&mut self) {
+        for relay in self.relays.drain(..) {
+            relay.close();
+        }
+    }
+
+    /// Sleeps until there is something to do. `false` when nobody can ask for anything any more.
+    fn wait(&mut self) -> bool {
+        let rung = match self.primary.sync_due_in() {
+            Some(left) => self.outtake.bell.recv_timeout(left),
+            None => self.outtake.bell.recv().map_err(RecvTimeoutError::from),
+        };
+        match rung {
+            Ok(()) if self.waiting.is_empty() => {}
+            Ok(()) | Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        // Who waits for an answer does not wait for company.
+        match self.outtake.commands.recv_timeout(COMPANY) {
+            Ok(command) => self.waiting.push(command),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        true
+    }
+
+    /// The next batch of entries, in the order of arrival, after what is to be said about lost ones.
+    fn take(&self) -> Vec<Queued> {
+        let Outtake {
+            refusals,
+            allowances,
+            ..
+        } = &self.outtake;
+        let mut entries: Vec<_> = refusals.try_iter().take(BATCH).collect();
+        let mut taken = entries.len();
+        if taken == BATCH {
+            entries = fold(entries);
+        }
+        let before = entries.len();
+        entries.extend(allowances.try_iter().take(BATCH));
+        taken += entries.len() - before;
+        self.status
+            .metrics
+            .queue_depth
+            .dec_by(i64::try_from(taken).unwrap_or_default());
+        entries.sort_by_key(|entry| entry.arrival);
+        if let Some(gap) = self.gap() {
+            entries.insert(0, gap);
+        }
+        entries
+    }
+
+    /// The record of what was lost since the last one.
+    fn gap(&self) -> Option<Queued> {
+        let refusals = self.status.refusals_lost.take();
+        let allowances = self.status.allowances_lost.take();
+        let gap = itself::dropped(refusals, allowances)?;
+        tracing::warn!(?refusals, ?allowances, "audit records lost");
+        Some(self.own(gap))
+    }
+
+    /// Ends the chain.
+    fn end(&mut self) {
+        if self.abandoned {
+            return;
+        }
+        if let Some(gap) = self.gap() {
+            self.write(&[gap]);
+        }
+        if !self.abandoned {
+            let stopped = itself::stopped(self.chain.len().saturating_add(1));
+            self.write(&[self.own(stopped)]);
+        }
+    }
+
+    /// An entry of the writer itself.
+    fn own(&self, record: Record) -> Queued {
+        Box::new(Entry {
+            time: self.status.clock.now(),
+            arrival: 0,
+            repeats: None,
+            record,
+        })
+    }
+
+    /// Seals `entries` and writes them, however long it takes.
+    fn write(&mut self, entries: &[Queued]) {
+        let mut batch = Batch::default();
+        for entry in entries {
+            match batch.push(|line| self.chain.seal(entry, line)) {
+                Ok(sealed) => log_denial(entry, sealed),
+                Err(error) => {
+                    tracing::error!(%error, "audit record can't be written as JSON");
+                    self.status.refusals_lost.add(entry.time);
+                }
+            }
+        }
+        if batch.records() == 0 {
+            return;
+        }
+        let batch = Arc::new(batch);
+        for relay in &self.relays {
+            relay.offer(&batch);
+        }
+        self.insist(&batch);
+        if self.abandoned {
+            return;
+        }
+        for entry in entries {
+            self.status.metrics.written(entry.record.event_type);
+        }
+        let oldest = entries.iter().map(|entry| entry.time.unix_millis()).min();
+        let now = self.status.clock.now().unix_millis();
+        let lag = Duration::from_millis(now.saturating_sub(oldest.unwrap_or(now)));
+        self.status.metrics.lag.set(lag.as_secs_f64());
+    }
+
+    /// Writes `batch` to the first sink, again and again until it is written or nobody waits.
+    fn insist(&mut self, batch: &Batch) {
+        while let Err(error) = self.primary.write(batch) {
+            self.status.set_failing(&error);
+            match self.outtake.commands.recv_timeout(self.primary.backoff()) {
+                Ok(command) => self.waiting.push(command),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.abandoned = true,
+            }
+            let mut commands = self.answering.iter().chain(&self.waiting);
+            if self.abandoned || commands.any(Command::is_given_up) {
+                self.abandoned = true;
+                self.primary.give_up(batch.records());
+                return;
+            }
+        }
+        self.update_health();
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let synced = self.primary.sync();
+        if let Err(error) = &synced {
+            self.status.set_failing(error);
+        }
+        self.update_health();
+        synced
+    }
+
+    fn update_health(&self) {
+        if self.primary.is_ok() {
+            self.status.set_ok();
+        }
+    }
+}
+
+/// One line in the log for every refusal, beside the record.
+fn log_denial(entry: &Entry, sealed: Sealed) {
+    let record = &entry.record;
+    if record.result != Outcome::Denied {
+        return;
+    }
+    let caller = match &record.actor {
+        Actor::Workload(id) | Actor::Agent(id) => id.as_str(),
+        Actor::System | Actor::Unknown => "unknown",
+    };
+    tracing::info!(
+        audit_id = %sealed.id,
+        decision_id = record.decision_id.as_ref().map(Text::as_str),
+        caller,
+        resource = record.resource.as_ref().map(Resource::as_str),
+        action = record.action.as_ref().map(Action::as_str),
+        reason = record.reason_code.map(Reason::as_str),
+        count = entry.repeats.map_or(1, |repeats| repeats.count),
+        "AUTHZ_DENY"
+    );
+}
+
+/// An I/O error can't be cloned, but more than one may wait for it.
+fn copied(done: &io::Result<()>) -> io::Result<()> {
+    match done {
+        Ok(()) => Ok(()),
+        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+    }
+}
+
+/// Records of one lane in one batch.
+const BATCH: usize = 256;
+/// How long a first record waits for more.
+const COMPANY: Duration = Duration::from_millis(2);

@@ -1,0 +1,224 @@
+//! A request under decision, from its first look to its record. Whatever happens to it, it leaves exactly one record.
+
+use std::net::IpAddr;
+
+use tokio::time::Instant;
+
+use super::check::Authority;
+use super::decision::{Decision, DecisionId, Denial, Outcome, Permit};
+use super::findings::Findings;
+use super::question::Question;
+use crate::audit::{self, Actor, Destination, EventType, Http, Policy, Record, Source, Text};
+use crate::clock::Timestamp;
+use crate::identity::{Peer, Pep};
+use crate::operation::Mode;
+use crate::permission::{Reason, Standing};
+
+/// A request under decision. Dropped unfinished, it records that the proxy went away.
+#[derive(Debug)]
+pub(super) struct Attempt<'a> {
+    pub(super) findings: Findings,
+    authority: &'a Authority,
+    question: &'a Question<'a>,
+    id: DecisionId,
+    now: Timestamp,
+    started: Instant,
+    finished: bool,
+}
+
+impl<'a> Attempt<'a> {
+    pub(super) fn new(authority: &'a Authority, question: &'a Question<'a>) -> Self {
+        let now = authority.clock.now();
+        Self {
+            findings: Findings::default(),
+            authority,
+            question,
+            id: decision_id(now),
+            now,
+            started: Instant::now(),
+            finished: false,
+        }
+    }
+
+    /// When the request came; the time that everything about it is judged by.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Records the decision, then gives it out.
+    pub(super) fn finish(mut self, outcome: Result<Permit, Denial>) -> (Decision, Findings) {
+        self.finished = true;
+        let decision = Decision {
+            id: self.id,
+            outcome: match outcome {
+                Ok(permit) => Outcome::Allow(permit),
+                Err(denial) => Outcome::Deny(denial),
+            },
+            tier: self.findings.tier,
+            mode: self.findings.mode,
+        };
+        let took = self.started.elapsed();
+        self.authority.metrics.decided(&decision, took);
+        if let Outcome::Deny(denial) = &decision.outcome {
+            self.log(denial);
+        }
+        let record = Record {
+            latency: Some(took),
+            ..self.record(&decision)
+        };
+        self.authority.audit.record(record);
+        (decision, std::mem::take(&mut self.findings))
+    }
+
+    /// The line that operators search for.
+    fn log(&self, denial: &Denial) {
+        let Findings {
+            caller, operation, ..
+        } = &self.findings;
+        tracing::info!(
+            audit_id = %self.id,
+            caller = caller.as_ref().map(tracing::field::display),
+            resource = operation.as_ref().map(|it| tracing::field::display(&it.resource)),
+            action = operation.as_ref().map(|it| tracing::field::display(&it.action)),
+            reason = denial.reason.as_str(),
+            detail = denial.detail,
+            "AUTHZ_DENY"
+        );
+    }
+
+    fn record(&self, decision: &Decision) -> Record {
+        let Findings {
+            pep,
+            host,
+            path,
+            caller,
+            operation,
+            standing,
+            verdict,
+            ..
+        } = &self.findings;
+        let (event, result) = match &decision.outcome {
+            Outcome::Allow(_) => (EventType::PermissionCheck, audit::Outcome::Allowed),
+            Outcome::Deny(denial) if denial.reason == Reason::ApprovalRequired => {
+                (EventType::PermissionCheck, audit::Outcome::Supervised)
+            }
+            Outcome::Deny(_) => (EventType::PermissionDenied, audit::Outcome::Denied),
+        };
+        let denial = match &decision.outcome {
+            Outcome::Allow(_) => None,
+            Outcome::Deny(denial) => Some(denial),
+        };
+        let actor = match (caller, standing) {
+            (None, _) => Actor::Unknown,
+            (Some(caller), Some(Standing::OrphanAgent)) => Actor::Agent(caller.clone()),
+            (Some(caller), _) => Actor::Workload(caller.clone()),
+        };
+        let http = self.question.http.as_ref();
+        let policy_words = verdict.as_ref().and_then(|it| it.reason.as_deref());
+        let shadowed = decision.mode == Mode::Shadow;
+        Record {
+            action: operation.as_ref().map(|it| it.action.clone()),
+            resource: operation.as_ref().map(|it| it.resource.clone()),
+            target: operation.as_ref().and_then(|it| it.target.clone()),
+            tier: decision.tier,
+            reason_code: denial.map(|it| it.reason),
+            message: denial
+                .and_then(|it| it.detail.as_deref())
+                .or(policy_words)
+                .map(Text::from),
+            policy: verdict.as_ref().map(|it| Policy {
+                path: None,
+                policy_id: it.policy_id.as_deref().map(Text::from),
+                revision: Text::from(&*it.revision),
+            }),
+            decision_id: Some(Text::from(&*self.id.to_string())),
+            http: http.map(|http| Http {
+                host: Text::from(host.as_deref().unwrap_or(http.host)),
+                method: Text::from(http.method),
+                path: Text::from(
+                    path.as_deref()
+                        .unwrap_or_else(|| without_query(http.target)),
+                ),
+                protocol: if http.is_grpc() {
+                    audit::Protocol::Grpc
+                } else {
+                    audit::Protocol::Http
+                },
+                route: operation.as_ref().map(|it| Text::from(&*it.route)),
+            }),
+            request_id: http
+                .and_then(|http| http.headers.single("x-request-id").ok().flatten())
+                .map(Text::from),
+            source: self.source(),
+            destination: self
+                .question
+                .destination
+                .and_then(|principal| principal.parse().ok())
+                .map(|spiffe_id| Destination { spiffe_id }),
+            pep: pep.map(|pep| asking(pep, &self.question.peer)),
+            mode: Some(match decision.mode {
+                Mode::Enforce => audit::Mode::Enforce,
+                Mode::Shadow => audit::Mode::Shadow,
+            }),
+            would_be: shadowed.then_some(result),
+            ..Record::new(
+                event,
+                // In shadow mode the request passed, whatever was decided.
+                if shadowed {
+                    audit::Outcome::Allowed
+                } else {
+                    result
+                },
+                actor,
+            )
+        }
+    }
+
+    fn source(&self) -> Option<Source> {
+        let ip: Option<IpAddr> = self.question.source_ip.and_then(|ip| ip.parse().ok());
+        let spiffe_id = self.findings.hop.clone();
+        (ip.is_some() || spiffe_id.is_some()).then_some(Source { ip, spiffe_id })
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        // A panic is recorded by the layer that catches it.
+        if self.finished || std::thread::panicking() {
+            return;
+        }
+        self.authority.metrics.abandoned();
+        let decision = Decision {
+            id: self.id,
+            outcome: Outcome::Deny(Denial::because(
+                Reason::DeadlineExceeded,
+                "the proxy went away before the decision",
+            )),
+            tier: self.findings.tier,
+            mode: Mode::Enforce,
+        };
+        let record = self.record(&decision);
+        self.authority.audit.record(record);
+    }
+}
+
+fn asking(pep: Pep, peer: &Peer) -> audit::Pep {
+    match (pep, peer) {
+        (Pep::Loopback, _) => audit::Pep::Loopback,
+        (Pep::Unix, Peer::Unix { uid }) => audit::Pep::Unix { uid: *uid },
+        (Pep::Unix, Peer::Tcp(_)) => audit::Pep::Unix { uid: None },
+    }
+}
+
+/// A target that could not be read; its query is never recorded.
+fn without_query(target: &str) -> &str {
+    target.split(['?', '#']).next().unwrap_or_default()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a decision's name needs no seed that tests control"
+)]
+fn decision_id(now: Timestamp) -> DecisionId {
+    DecisionId::generate(now, rand::RngExt::random(&mut rand::rng()))
+}

@@ -1,0 +1,351 @@
+//! One Check, from question to decision, in a fixed order: may this proxy ask, who is the caller, which operation is it,
+//! what does the caller hold, which tier applies, what does policy say.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::time::{Instant, timeout_at};
+
+use super::attempt::Attempt;
+use super::decision::{Decision, Denial, Permit};
+use super::findings::Findings;
+use super::metrics::Metrics;
+use super::question::{HttpRequest, Question};
+use super::rules::{ContextNames, Rules};
+use crate::audit::Auditor;
+use crate::clock::{Clock, Timestamp};
+use crate::identity::{Caller, CallerError, Claims, Peer, Pep, SpiffeId};
+use crate::operation::{self, Body, Host, NormalPath, Operation, PathProblem, Unresolved};
+use crate::permission::{
+    Approval, PolicyAnswer, Reason, Ruling, Standing, Structural, Tier, decide,
+};
+use crate::policy::{Answer, Context, Input, PolicyEngine, Protocol, RequestInput};
+use crate::text::sentence;
+
+/// The one place where requests are decided.
+#[derive(Debug)]
+pub struct Authority {
+    rules: ArcSwap<Rules>,
+    policy: Arc<dyn PolicyEngine>,
+    pub(super) audit: Auditor,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Metrics,
+}
+
+impl Authority {
+    /// Puts the parts together.
+    pub fn new(
+        rules: Arc<Rules>,
+        policy: Arc<dyn PolicyEngine>,
+        audit: Auditor,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Self {
+        metrics.shadowed_routes(rules.routes.in_shadow_mode().count());
+        Self {
+            rules: ArcSwap::new(rules),
+            policy,
+            audit,
+            clock,
+            metrics,
+        }
+    }
+
+    /// The tables in force.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// Puts other tables in force; requests under decision finish by the ones they started with.
+    pub fn replace_rules(&self, rules: Arc<Rules>) {
+        self.metrics
+            .shadowed_routes(rules.routes.in_shadow_mode().count());
+        self.rules.store(rules);
+    }
+
+    /// The numbers of this process's decisions.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Decides a request before `deadline` and records the decision.
+    pub async fn check(&self, question: &Question<'_>, deadline: Instant) -> Decision {
+        self.explain(question, deadline).await.0
+    }
+
+    /// Decides like [`check`](Self::check) and tells what was found on the way.
+    pub async fn explain(
+        &self,
+        question: &Question<'_>,
+        deadline: Instant,
+    ) -> (Decision, Findings) {
+        let mut attempt = Attempt::new(self, question);
+        let rules = self.rules.load_full();
+        let now = attempt.now();
+        let outcome = self
+            .judge(&rules, question, now, deadline, &mut attempt.findings)
+            .await;
+        attempt.finish(outcome)
+    }
+
+    /// Refuses and records a request that could not be read as a [`Question`].
+    pub fn refuse(&self, peer: Peer, denial: Denial) -> Decision {
+        let extensions = HashMap::new();
+        let question = Question {
+            peer,
+            certificate: None,
+            principal: None,
+            source_ip: None,
+            destination: None,
+            extensions: &extensions,
+            http: None,
+        };
+        Attempt::new(self, &question).finish(Err(denial)).0
+    }
+
+    /// The decision itself. `Err` is the early way out; it is as much an answer as `Ok`.
+    async fn judge(
+        &self,
+        rules: &Rules,
+        question: &Question<'_>,
+        now: Timestamp,
+        deadline: Instant,
+        found: &mut Findings,
+    ) -> Result<Permit, Denial> {
+        let pep = rules
+            .peps
+            .judge(&question.peer)
+            .map_err(|error| Denial::because(Reason::UntrustedPeer, error))?;
+        found.pep = Some(pep);
+        let http = question
+            .http
+            .as_ref()
+            .ok_or(Denial::bare(Reason::NotHttp))?;
+        let host = Host::try_from(http.host)
+            .map_err(|error| Denial::because(Reason::BadRequest, sentence(&error)))?;
+        let path = operation::split(http.target).map_err(unreadable_path)?.path;
+        found.host = Some(host.as_str().to_owned());
+        found.path = Some(path.as_str().to_owned());
+
+        // Both are looked up before either may refuse: a route in shadow mode shadows a missing identity too.
+        let caller = identify(rules, question, http, now);
+        let operation = resolve(rules, pep, question, http, &host, &path);
+        found.resolved(&operation);
+        let Caller {
+            id: caller, hop, ..
+        } = caller?;
+        found.hop = hop;
+        found.caller = Some(caller.clone());
+        let operation = operation?;
+
+        let standing = if rules.agents.contains(&caller) {
+            Standing::OrphanAgent
+        } else {
+            let held = rules
+                .workloads
+                .effective(&caller, &operation.resource, &operation.action);
+            Standing::Holds(held)
+        };
+        let table = rules.tiers.tier_of(&operation.resource, &operation.action);
+        let structural = Structural::new(standing, table);
+        found.standing = Some(standing);
+        found.table = Some(table);
+        found.tier = Some(structural.tier());
+
+        let answer = if structural.refusal().is_some() {
+            PolicyAnswer::NotAsked
+        } else {
+            let known = Known {
+                caller: &caller,
+                host: &host,
+                path: &path,
+                tier: structural.tier(),
+                now,
+            };
+            let input = input(&rules.context, question, http, operation, &known)?;
+            self.ask_policy(input, deadline, found).await
+        };
+        match decide(structural, answer, Approval::None) {
+            Ruling::Allow { tier } => Ok(Permit {
+                subject: caller.clone(),
+                caller,
+                tier,
+            }),
+            Ruling::Supervise => Err(Denial::bare(Reason::ApprovalRequired)),
+            Ruling::Deny(reason) => Err(Denial {
+                reason,
+                detail: found.policy_words(),
+            }),
+        }
+    }
+
+    async fn ask_policy(
+        &self,
+        input: Input,
+        deadline: Instant,
+        found: &mut Findings,
+    ) -> PolicyAnswer {
+        // A question whose time is up is not put at all.
+        if Instant::now() >= deadline {
+            return PolicyAnswer::Failed(Reason::DeadlineExceeded);
+        }
+        let verdict = match timeout_at(deadline, self.policy.evaluate(Arc::new(input))).await {
+            Ok(Ok(verdict)) => verdict,
+            Ok(Err(error)) => {
+                found.policy_error = Some(sentence(&error));
+                return PolicyAnswer::Failed(error.reason());
+            }
+            Err(_elapsed) => return PolicyAnswer::Failed(Reason::DeadlineExceeded),
+        };
+        let answer = match verdict.answer {
+            Answer::Allow => PolicyAnswer::Allow { tier: verdict.tier },
+            Answer::Deny => PolicyAnswer::Deny,
+            Answer::Undefined => PolicyAnswer::Undefined,
+        };
+        found.tier = found.tier.max(verdict.tier);
+        found.verdict = Some(verdict);
+        answer
+    }
+}
+
+fn unreadable_path(error: PathProblem) -> Denial {
+    Denial::because(Reason::AmbiguousPath, sentence(&error))
+}
+
+fn identify(
+    rules: &Rules,
+    question: &Question<'_>,
+    http: &HttpRequest<'_>,
+    now: Timestamp,
+) -> Result<Caller, Denial> {
+    let claims = Claims {
+        certificate: question.certificate,
+        principal: question.principal,
+        // Sent twice, it is as if it were not there: where it must name the caller, that is a refusal.
+        xfcc: http.headers.single(XFCC).ok().flatten(),
+    };
+    rules.identifier.identify(&claims, now).map_err(|error| {
+        let reason = match &error {
+            CallerError::NoIdentity | CallerError::NoXfcc => Reason::NoIdentity,
+            CallerError::InvalidIdentity { .. } | CallerError::UntrustedHop(_) => {
+                Reason::InvalidIdentity
+            }
+            CallerError::Mismatch(..) => Reason::IdentityMismatch,
+            CallerError::ForeignTrustDomain(_) => Reason::ForeignTrustDomain,
+        };
+        Denial::because(reason, sentence(&error))
+    })
+}
+
+fn resolve<'a>(
+    rules: &'a Rules,
+    pep: Pep,
+    question: &Question<'_>,
+    http: &HttpRequest<'_>,
+    host: &Host<'_>,
+    path: &'a NormalPath<'_>,
+) -> Result<Operation<'a>, Denial> {
+    let resolved = match rules.routes.resolve(http.method, host, path) {
+        Err(Unresolved::NoRoute) => {
+            let trusted = rules.peps.context_extensions.contains(&pep);
+            rules.fallback.resolve(http.method, path, trusted, |key| {
+                question.extensions.get(key).map(String::as_str)
+            })
+        }
+        resolved => resolved,
+    };
+    resolved.map_err(|error| {
+        let reason = match &error {
+            Unresolved::NoRoute => Reason::RouteUnmatched,
+            Unresolved::InvalidCapture { .. } => Reason::InvalidCapture,
+            Unresolved::Extension(_) => Reason::BadRequest,
+        };
+        Denial::because(reason, sentence(&error))
+    })
+}
+
+/// What was established before policy is asked.
+struct Known<'a> {
+    caller: &'a SpiffeId,
+    host: &'a Host<'a>,
+    path: &'a NormalPath<'a>,
+    tier: Tier,
+    now: Timestamp,
+}
+
+/// The document for policy; refused where something it must hold can't be read.
+fn input(
+    names: &ContextNames,
+    question: &Question<'_>,
+    http: &HttpRequest<'_>,
+    operation: Operation<'_>,
+    known: &Known<'_>,
+) -> Result<Input, Denial> {
+    let unreadable =
+        |error: &dyn std::error::Error| Denial::because(Reason::BadRequest, sentence(error));
+    let single = |name: &str| {
+        http.headers
+            .single(name)
+            .map_err(|error| unreadable(&error))
+    };
+    let mut headers = BTreeMap::new();
+    for name in &names.headers {
+        // A header that policy reads must have one meaning: twice is refused, not joined.
+        if let Some(value) = single(name)? {
+            headers.insert(name.clone(), value.to_owned());
+        }
+    }
+    let extensions = names
+        .extensions
+        .iter()
+        .filter_map(|name| Some((name.clone(), question.extensions.get(name)?.clone())))
+        .collect();
+    let content_type = single("content-type")?;
+    let body = Body {
+        content_type,
+        content_length: single("content-length")?,
+        size: http.size,
+        partial: single(PARTIAL_BODY)? == Some("true"),
+        bytes: http.body,
+    };
+    let body = operation
+        .body
+        .read(&body)
+        .map_err(|error| Denial::because(Reason::UnusableBody, sentence(&error)))?;
+    let protocol = if http.is_grpc() {
+        Protocol::Grpc
+    } else {
+        Protocol::Http
+    };
+    Ok(Input {
+        caller: known.caller.clone(),
+        target: operation
+            .target
+            .or_else(|| question.destination.and_then(|it| it.parse().ok())),
+        action: operation.action,
+        resource: operation.resource,
+        tier: known.tier,
+        timestamp: known.now,
+        context: Context {
+            headers,
+            extensions,
+            attributes: operation.attributes,
+        },
+        request: RequestInput {
+            protocol,
+            method: http.method.to_owned(),
+            host: known.host.as_str().to_owned(),
+            path: known.path.as_str().to_owned(),
+            params: operation
+                .params
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            body,
+        },
+    })
+}
+
+const XFCC: &str = "x-forwarded-client-cert";
+const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";

@@ -1,0 +1,145 @@
+//! What was found on the way to a decision: the material for the audit record and for `attache eval`.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::decision::Denial;
+use crate::identity::{Pep, SpiffeId};
+use crate::operation::{Mode, Operation};
+use crate::permission::{Action, Resource, Standing, Tier};
+use crate::policy::{Answer, Verdict};
+
+/// Everything established about one request; what was not reached is absent.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// How the asking proxy is trusted.
+    pub pep: Option<Pep>,
+    /// The host in canonical form.
+    pub host: Option<String>,
+    /// The path in normal form.
+    pub path: Option<String>,
+    /// Who calls.
+    pub caller: Option<SpiffeId>,
+    /// The proxy that forwarded the caller's identity, where that is not the asking one.
+    pub hop: Option<SpiffeId>,
+    /// What the request is.
+    pub operation: Option<Named>,
+    /// On what ground the caller asks.
+    pub standing: Option<Standing>,
+    /// What the tier table says.
+    pub table: Option<Tier>,
+    /// The strictest tier found.
+    pub tier: Option<Tier>,
+    /// What policy said.
+    pub verdict: Option<Verdict>,
+    /// Why policy said nothing.
+    pub policy_error: Option<String>,
+    /// Whether the decision binds.
+    pub mode: Mode,
+}
+
+/// The operation that a request was found to be.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// To what something would be done.
+    pub resource: Resource,
+    /// What would be done.
+    pub action: Action,
+    /// The workload that serves it, where the route names one.
+    pub target: Option<SpiffeId>,
+    /// What named the operation: a route or a fallback.
+    pub route: Arc<str>,
+}
+
+/// One step of a decision, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// Which step.
+    pub step: &'static str,
+    /// What it found.
+    pub found: String,
+}
+
+impl Findings {
+    /// Takes over what the route table said.
+    pub(super) fn resolved(&mut self, operation: &Result<Operation<'_>, Denial>) {
+        let Ok(operation) = operation else {
+            return;
+        };
+        self.mode = operation.mode;
+        self.operation = Some(Named {
+            resource: operation.resource.clone(),
+            action: operation.action.clone(),
+            target: operation.target.clone(),
+            route: Arc::clone(&operation.route),
+        });
+    }
+
+    /// The policy's own words, or what kept it from speaking.
+    pub(super) fn policy_words(&self) -> Option<String> {
+        let said = self.verdict.as_ref().and_then(|it| it.reason.clone());
+        said.or_else(|| self.policy_error.clone())
+    }
+
+    /// The steps that were taken, in order.
+    pub fn steps(&self) -> Vec<Step> {
+        let request = self
+            .path
+            .as_ref()
+            .map(|path| format!("{}{path}", self.host.as_deref().unwrap_or_default()));
+        let permission = self.standing.map(|standing| match standing {
+            Standing::OrphanAgent => "the caller is an agent and carries no delegation".to_owned(),
+            Standing::Holds(Tier::Absent) => "the caller holds none for this".to_owned(),
+            Standing::Holds(tier) => format!("held as {tier}"),
+        });
+        let policy = self.verdict.as_ref().map(verdict_words);
+        [
+            (
+                "proxy",
+                self.pep.map(|pep| format!("trusted as {}", pep.as_str())),
+            ),
+            ("request", request),
+            ("route", self.operation.as_ref().map(Named::words)),
+            ("caller", self.caller.as_ref().map(ToString::to_string)),
+            ("permission", permission),
+            (
+                "tier",
+                self.table.map(|tier| format!("the table says {tier}")),
+            ),
+            ("policy", policy.or_else(|| self.policy_error.clone())),
+        ]
+        .into_iter()
+        .filter_map(|(step, found)| {
+            Some(Step {
+                step,
+                found: found?,
+            })
+        })
+        .collect()
+    }
+}
+
+impl Named {
+    fn words(&self) -> String {
+        format!("`{}` is {} on {}", self.route, self.action, self.resource)
+    }
+}
+
+fn verdict_words(verdict: &Verdict) -> String {
+    let mut words = match verdict.answer {
+        Answer::Allow => "allows".to_owned(),
+        Answer::Deny => "denies".to_owned(),
+        Answer::Undefined => "has no answer".to_owned(),
+    };
+    if let Some(tier) = verdict.tier {
+        words = format!("{words}, at tier {tier}");
+    }
+    if let Some(reason) = &verdict.reason {
+        words = format!("{words}: {reason}");
+    }
+    if let Some(id) = &verdict.policy_id {
+        words = format!("{words} [{id}]");
+    }
+    format!("{words} (revision {})", verdict.revision)
+}

@@ -1,0 +1,102 @@
+//! What the decisions look like in numbers. Labels are fixed words only: callers and resources belong in audit.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::decision::{Decision, Outcome};
+use crate::operation::Mode;
+
+/// Counts and timings of the decisions of one process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    checks: Family<CheckLabels, Counter>,
+    duration: Histogram,
+    shadowed_routes: Gauge,
+    accept_errors: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabels {
+    outcome: &'static str,
+    reason: &'static str,
+    mode: &'static str,
+}
+
+impl Metrics {
+    /// Creates the metrics and makes them visible in `registry`.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            checks: Family::default(),
+            duration: Histogram::new(BUCKETS),
+            shadowed_routes: Gauge::default(),
+            accept_errors: Counter::default(),
+        };
+        registry.register(
+            "attache_checks",
+            "Requests decided, by outcome (allow, deny, abandoned), reason code and mode",
+            metrics.checks.clone(),
+        );
+        registry.register(
+            "attache_check_duration_seconds",
+            "Time from reading a question to its decision",
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "attache_shadowed_routes",
+            "Routes in shadow mode, whose denials do not bind",
+            metrics.shadowed_routes.clone(),
+        );
+        registry.register(
+            "attache_accept_errors",
+            "Failures to accept a connection",
+            metrics.accept_errors.clone(),
+        );
+        metrics
+    }
+
+    /// Counts a decision.
+    pub(super) fn decided(&self, decision: &Decision, took: Duration) {
+        let (outcome, reason) = match &decision.outcome {
+            Outcome::Allow(_) => ("allow", "none"),
+            Outcome::Deny(denial) => ("deny", denial.reason.as_str()),
+        };
+        self.count(outcome, reason, decision.mode);
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts a request whose proxy went away before the decision.
+    pub(super) fn abandoned(&self) {
+        self.count("abandoned", "none", Mode::Enforce);
+    }
+
+    /// Shows how many routes do not bind.
+    pub(super) fn shadowed_routes(&self, count: usize) {
+        self.shadowed_routes
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a failure to accept a connection.
+    pub fn accept_error(&self) {
+        self.accept_errors.inc();
+    }
+
+    fn count(&self, outcome: &'static str, reason: &'static str, mode: Mode) {
+        let labels = CheckLabels {
+            outcome,
+            reason,
+            mode: mode.as_str(),
+        };
+        self.checks.get_or_create(&labels).inc();
+    }
+}
+
+/// Seconds; from a cached decision to the longest that proxies wait.
+const BUCKETS: [f64; 12] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.15, 0.5,
+];

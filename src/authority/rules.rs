@@ -1,0 +1,40 @@
+//! The tables a decision is made by, as one immutable snapshot that is replaced whole.
+
+use std::sync::Arc;
+
+use crate::identity::{Identifier, PepRules};
+use crate::operation::{Fallback, RouteTable};
+use crate::permission::{AgentList, TierTable, WorkloadGrants};
+
+/// Everything that reloads live, except policy.
+#[derive(Debug)]
+pub struct Rules {
+    /// Which peers may assert callers, and how.
+    pub peps: PepRules,
+    /// How a caller's claims become an identity.
+    pub identifier: Identifier,
+    /// Which callers are agents.
+    pub agents: AgentList,
+    /// What workloads may do on their own account.
+    pub workloads: WorkloadGrants,
+    /// Which operation a request is.
+    pub routes: RouteTable,
+    /// What may name the operation where no route matches.
+    pub fallback: Fallback,
+    /// The tier of each operation.
+    pub tiers: TierTable,
+    /// Which request attributes policy sees.
+    pub context: ContextNames,
+    /// A short digest of the configuration these tables were made from.
+    pub revision: Arc<str>,
+}
+
+/// The names of the request attributes that become policy input.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContextNames {
+    /// Request headers, by lower-case name.
+    pub headers: Vec<String>,
+    /// Context extensions set in the proxy's route configuration.
+    pub extensions: Vec<String>,
+}

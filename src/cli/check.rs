@@ -1,0 +1,50 @@
+//! `attache check`: proves a configuration without serving it. What pipelines and hooks run.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::app::prove_policy;
+
+use super::{BAD_CONFIG, ConfigSource, complain};
+
+/// Prove a configuration, its routes and its policy, then exit
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit code: 0 sound, 2 not; every mistake is printed. Warnings do not change the code."
+)]
+pub(super) struct Check {
+    #[command(flatten)]
+    source: ConfigSource,
+}
+
+impl Check {
+    #[expect(
+        clippy::print_stdout,
+        clippy::print_stderr,
+        reason = "the answer of the command"
+    )]
+    pub(super) fn run(self) -> ExitCode {
+        let config = match self.source.read_or_complain() {
+            Ok(config) => config,
+            Err(code) => return code,
+        };
+        for warning in &config.warnings {
+            eprintln!("warning: {warning}");
+        }
+        let revision = match prove_policy(&config) {
+            Ok(revision) => revision,
+            Err(error) => {
+                complain(&error);
+                return ExitCode::from(BAD_CONFIG);
+            }
+        };
+        let shadowed = config.rules.routes.in_shadow_mode().count();
+        println!(
+            "sound: {} routes ({shadowed} in shadow mode), policy {} at revision {revision}",
+            config.rules.routes.len(),
+            config.fixed.policy.path,
+        );
+        ExitCode::SUCCESS
+    }
+}

@@ -1,0 +1,80 @@
+//! `attache serve`: answers proxies until told to stop.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::App;
+use crate::clock::SystemClock;
+use crate::lifecycle::Shutdown;
+
+use super::{ConfigSource, complain};
+
+/// Answer proxies until told to stop
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    source: ConfigSource,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> ExitCode {
+        let config = match self.source.read_or_complain() {
+            Ok(config) => config,
+            Err(code) => return code,
+        };
+        config.fixed.telemetry.start_logging();
+        // Decisions have their own threads; this one keeps probes, reloads and signals.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("attache")
+            .enable_all()
+            .build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                complain(&error);
+                return ExitCode::FAILURE;
+            }
+        };
+        runtime.block_on(async {
+            let app = match App::build(config, self.source.config, Arc::new(SystemClock)).await {
+                Ok(app) => app,
+                Err(error) => {
+                    complain(&error);
+                    return ExitCode::from(error.exit_code());
+                }
+            };
+            let shutdown = Shutdown::default();
+            if let Err(error) = stop_on_signals(shutdown.clone()) {
+                complain(&error);
+                return ExitCode::FAILURE;
+            }
+            match app.run(shutdown).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    complain(&error);
+                    ExitCode::FAILURE
+                }
+            }
+        })
+    }
+}
+
+/// The first SIGTERM or SIGINT asks to finish, the second to give up.
+fn stop_on_signals(shutdown: Shutdown) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        for step in [Shutdown::drain, Shutdown::abort] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            step(&shutdown);
+        }
+    });
+    Ok(())
+}

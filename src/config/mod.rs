@@ -1,0 +1,266 @@
+//! attache.yaml: read once into typed parts, one per room, with every mistake named at once.
+//!
+//! Unknown keys are mistakes. Nothing is expanded from the environment, and nothing is ever half applied.
+
+mod collect;
+mod listen;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::authority::{ContextNames, Rules};
+use crate::grpc::Limits;
+use crate::identity::TrustDomain;
+use crate::operation::{Fallback, RouteConfig, RouteTable};
+use crate::permission::{AgentList, TierTable, WorkloadConfig};
+use crate::{audit, identity, policy, telemetry};
+
+pub use collect::Problem;
+pub use listen::Listen;
+
+/// A whole configuration, sound in itself.
+#[derive(Debug)]
+pub struct Config {
+    /// What needs a restart to change.
+    pub fixed: Fixed,
+    /// What reloads live.
+    pub rules: Rules,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// The parts of a configuration that are read at start only.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fixed {
+    /// Where the file is; relative paths in it start from its folder.
+    pub base: PathBuf,
+    /// Production or development.
+    pub mode: Mode,
+    /// The trust domain of this mesh.
+    pub trust_domain: TrustDomain,
+    /// The tenant every id and record belongs to.
+    pub tenant: String,
+    /// The sockets.
+    pub listen: Listen,
+    /// The judge.
+    pub policy: policy::Config,
+    /// The witness.
+    pub audit: audit::Config,
+    /// What the process takes on.
+    pub limits: Limits,
+    /// Logs.
+    pub telemetry: telemetry::Config,
+}
+
+/// How strict the process is with itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Refuses switches that exist for development only.
+    #[default]
+    Production,
+    /// Allows them, and says so in log, metrics and health.
+    Development,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file has mistakes.
+    #[error("{}", listed(path, problems))]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// All of them.
+        problems: Vec<Problem>,
+    },
+}
+
+/// The file as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(default)]
+    mode: Mode,
+    trust_domain: Option<TrustDomain>,
+    #[serde(default = "default_tenant")]
+    tenant: String,
+    #[serde(default)]
+    listen: Listen,
+    #[serde(default)]
+    identity: identity::Config,
+    #[serde(default)]
+    agents: AgentList,
+    #[serde(default)]
+    workloads: WorkloadConfig,
+    #[serde(default)]
+    routes: Vec<RouteConfig>,
+    #[serde(default)]
+    context: ContextNames,
+    #[serde(default)]
+    rest_mapping: bool,
+    #[serde(default)]
+    tiers: TierTable,
+    #[serde(default)]
+    policy: policy::Config,
+    #[serde(default)]
+    audit: audit::Config,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default)]
+    telemetry: telemetry::Config,
+}
+
+fn default_tenant() -> String {
+    "default".to_owned()
+}
+
+impl Mode {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Development => "development",
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads `text` as the content of the file at `path`.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let base = path.parent().unwrap_or(Path::new("")).to_owned();
+        Self::from_text(text, base).map_err(|problems| ConfigError::Invalid {
+            path: path.to_owned(),
+            problems,
+        })
+    }
+
+    fn from_text(text: &str, base: PathBuf) -> Result<Self, Vec<Problem>> {
+        let value: serde_json::Value =
+            serde_saphyr::from_str(text).map_err(|error| vec![Problem::new("", error)])?;
+        let raw: Raw = collect::read_all(value)?;
+        let mut problems = raw.listen.problems(&raw.identity);
+        if raw.trust_domain.is_none() {
+            let advice = "missing; write the mesh's trust domain, as `trust_domain: example.org`";
+            problems.push(Problem::new("trust_domain", advice));
+        }
+        if raw.tenant.is_empty() {
+            problems.push(Problem::new("tenant", "empty; leave it out for `default`"));
+        }
+        problems.extend(context_problems(&raw.context));
+        let routes = RouteTable::compile(&raw.routes).unwrap_or_else(|faults| {
+            problems.extend(
+                faults
+                    .into_iter()
+                    .map(|(path, what)| Problem::new(path, what)),
+            );
+            RouteTable::default()
+        });
+        let Some(trust_domain) = raw.trust_domain.filter(|_| problems.is_empty()) else {
+            return Err(problems);
+        };
+        let warnings = warnings(&raw.tiers, &raw.agents, &raw.workloads, &routes);
+        let (peps, identifier) = raw.identity.build(trust_domain.clone());
+        Ok(Self {
+            rules: Rules {
+                peps,
+                identifier,
+                agents: raw.agents,
+                workloads: raw.workloads.build(),
+                routes,
+                fallback: Fallback {
+                    rest_mapping: raw.rest_mapping,
+                },
+                tiers: raw.tiers,
+                context: raw.context,
+                revision: revision(text),
+            },
+            fixed: Fixed {
+                base,
+                mode: raw.mode,
+                trust_domain,
+                tenant: raw.tenant,
+                listen: raw.listen,
+                policy: raw.policy,
+                audit: raw.audit,
+                limits: raw.limits,
+                telemetry: raw.telemetry,
+            },
+            warnings,
+        })
+    }
+}
+
+/// Entries that are allowed and without effect.
+fn warnings(
+    tiers: &TierTable,
+    agents: &AgentList,
+    workloads: &WorkloadConfig,
+    routes: &RouteTable,
+) -> Vec<Problem> {
+    let tiers = tiers.warnings();
+    let workloads = workloads.warnings(agents);
+    let named = |path: &'static str| move |warning| Problem::new(path, warning);
+    let mut warnings: Vec<_> = tiers.iter().map(named("tiers.rules")).collect();
+    warnings.extend(workloads.iter().map(named("workloads")));
+    let routes = routes.unreachable().iter();
+    warnings.extend(routes.map(|(path, message)| Problem::new(path, message)));
+    warnings
+}
+
+/// Header names that no request can carry as written would silently never reach policy.
+fn context_problems(names: &ContextNames) -> Vec<Problem> {
+    let plain = |name: &str| {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+    };
+    let wrong = names
+        .headers
+        .iter()
+        .enumerate()
+        .filter(|(_, name)| !plain(name));
+    wrong
+        .map(|(index, name)| {
+            let advice = format!("`{name}` is not a header name; write it in lower case");
+            Problem::new(format!("context.headers[{index}]"), advice)
+        })
+        .collect()
+}
+
+/// As much of a digest as tells two configurations apart for a person.
+fn revision(text: &str) -> Arc<str> {
+    let digest = Sha256::digest(text.as_bytes());
+    let start = digest.first_chunk().copied().unwrap_or_default();
+    format!("{:016x}", u64::from_be_bytes(start)).into()
+}
+
+fn listed(path: &Path, problems: &[Problem]) -> String {
+    let lines: Vec<_> = problems
+        .iter()
+        .map(|problem| format!("{}: {problem}", path.display()))
+        .collect();
+    lines.join("\nerror: ")
+}

@@ -1,0 +1,173 @@
+//! The door Envoy knocks at: `envoy.service.auth.v3.Authorization/Check`.
+//!
+//! Every call gets an [`Answer`]; a gRPC error is never used to refuse, because a proxy set to fail open would let the
+//! request pass. What goes wrong before or around this handler is caught by [`Rescue`](super::rescue::Rescue).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+
+use crate::authority::{Authority, Denial, Question};
+use crate::identity::Peer;
+use crate::permission::Reason;
+
+use super::answer::Answer;
+use super::proto::envoy::service::auth::v3::CheckRequest;
+use super::proto::envoy::service::auth::v3::authorization_server::Authorization;
+use super::request;
+use super::response::{Asked, answer};
+
+/// Serves Check.
+#[derive(Debug, Clone)]
+pub(super) struct ExtAuthz {
+    authority: Arc<Authority>,
+    time_limit: Duration,
+}
+
+impl ExtAuthz {
+    /// Answers by `authority`, within `time_limit` at most.
+    pub(super) fn new(authority: Arc<Authority>, time_limit: Duration) -> Self {
+        Self {
+            authority,
+            time_limit,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Authorization for ExtAuthz {
+    async fn check(&self, call: Request<CheckRequest>) -> Result<Response<Answer>, Status> {
+        let deadline = Instant::now() + budget(call.metadata(), self.time_limit);
+        // Connections without a peer are not made by our listeners; they are trusted with nothing.
+        let peer = call
+            .extensions()
+            .get::<Peer>()
+            .copied()
+            .unwrap_or(Peer::Unix { uid: None });
+        let decided = match request::question(call.get_ref(), peer) {
+            Ok(question) => {
+                let decision = self.authority.check(&question, deadline).await;
+                answer(&decision, &asked(&question))
+            }
+            Err(denial) => refusal(&self.authority, peer, denial),
+        };
+        Ok(Response::new(decided))
+    }
+}
+
+/// Records and answers a request that never became a question.
+pub(super) fn refusal(authority: &Authority, peer: Peer, denial: Denial) -> Answer {
+    answer(&authority.refuse(peer, denial), &Asked::default())
+}
+
+/// What the answer must know of the request.
+fn asked<'a>(question: &Question<'a>) -> Asked<'a> {
+    let Some(http) = &question.http else {
+        return Asked::default();
+    };
+    let reserved = http
+        .headers
+        .names()
+        .filter(|name| name.starts_with("x-attache-"))
+        .collect();
+    Asked {
+        reserved,
+        grpc: http.is_grpc(),
+    }
+}
+
+/// How long a decision may take: less than the proxy waits, and never more than our own limit.
+///
+/// A `grpc-timeout` that can't be read leaves our limit in force; it never means "no limit".
+fn budget(metadata: &MetadataMap, limit: Duration) -> Duration {
+    metadata
+        .get("grpc-timeout")
+        .and_then(|value| value.to_str().ok())
+        .and_then(grpc_timeout)
+        .map_or(limit, |theirs| {
+            theirs.saturating_sub(RETURN_TRIP).min(limit)
+        })
+}
+
+/// The `grpc-timeout` header: at most eight digits and a unit (gRPC over HTTP/2, "Requests").
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (unit_at, unit) = text.char_indices().next_back()?;
+    let digits = text.get(..unit_at)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    match unit {
+        'H' => Some(Duration::from_secs(number * 3600)),
+        'M' => Some(Duration::from_secs(number * 60)),
+        'S' => Some(Duration::from_secs(number)),
+        'm' => Some(Duration::from_millis(number)),
+        'u' => Some(Duration::from_micros(number)),
+        'n' => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+/// Kept back from the proxy's timeout, so that the answer arrives before it gives up.
+const RETURN_TRIP: Duration = Duration::from_millis(25);
+
+/// The denial for a failure that the gRPC stack itself reports on Check.
+pub(super) fn denial_of(code: tonic::Code, message: &str) -> Denial {
+    let reason = match code {
+        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => Reason::RequestTooLarge,
+        tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => Reason::DeadlineExceeded,
+        // Our handler never returns an error: these come from decoding.
+        tonic::Code::Internal | tonic::Code::InvalidArgument | tonic::Code::Unimplemented => {
+            Reason::BadRequest
+        }
+        _ => Reason::InternalError,
+    };
+    Denial::because(reason, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget_of(header: Option<&'static str>) -> Duration {
+        let mut metadata = MetadataMap::new();
+        if let Some(header) = header {
+            metadata.insert("grpc-timeout", header.parse().unwrap());
+        }
+        budget(&metadata, Duration::from_millis(150))
+    }
+
+    #[test]
+    fn the_budget_is_the_smaller_of_both_limits() {
+        // E51, E52
+        for (header, millis) in [
+            (None, 150),
+            (Some("200m"), 150),
+            (Some("100m"), 75),
+            (Some("20m"), 0),
+            (Some("1n"), 0),
+            (Some("99999999H"), 150),
+        ] {
+            assert_eq!(
+                budget_of(header),
+                Duration::from_millis(millis),
+                "{header:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unreadable_timeout_leaves_our_limit_in_force() {
+        // E51
+        for header in ["", "m", "100", "1.5S", "-1S", "123456789S", "5 S", "5x"] {
+            assert_eq!(
+                budget_of(Some(header)),
+                Duration::from_millis(150),
+                "{header}"
+            );
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! Sockets that proxies connect to: bound once, accepted with back-off, capped, each connection tagged with its peer.
+//!
+//! Accept errors never end the loop and never spin it: descriptors may run out and come back.
+
+use std::fmt;
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
+
+use crate::identity::Peer;
+use crate::lifecycle::Shutdown;
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A Unix socket and its file mode.
+    Unix {
+        /// Path of the socket file.
+        path: PathBuf,
+        /// Permission bits of the socket file.
+        mode: u32,
+    },
+    /// A TCP address.
+    Tcp(std::net::SocketAddr),
+}
+
+/// A bound socket that can be served by several workers.
+#[derive(Debug)]
+pub struct Bound {
+    socket: Socket,
+    address: Address,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Unix(StdUnixListener),
+    Tcp(std::net::TcpListener),
+}
+
+/// One accepted connection. It occupies a place in the listener's limit until dropped.
+#[derive(Debug)]
+pub struct Connection {
+    stream: Stream,
+    peer: Peer,
+    _place: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+/// Why a socket can't be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The operating system refused.
+    #[error("cannot listen on {address}: {advice}")]
+    Bind {
+        /// Where.
+        address: Address,
+        /// What to do about it.
+        advice: &'static str,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Something else answers on the Unix socket.
+    #[error(
+        "cannot listen on {0}: another process is listening there; stop it or choose another path"
+    )]
+    InUse(Address),
+    /// The path exists and is not a socket.
+    #[error("cannot listen on {0}: a file is in the way; remove it or choose another path")]
+    NotASocket(Address),
+}
+
+// === impl Address ===
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// Binds a socket. A Unix socket left behind by a dead process is replaced; a live one is not.
+    pub fn bind(address: &Address) -> Result<Self, BindError> {
+        let failed = |source: io::Error| BindError::Bind {
+            address: address.clone(),
+            advice: advice(source.kind()),
+            source,
+        };
+        let socket = match address {
+            Address::Tcp(tcp) => {
+                let listener = std::net::TcpListener::bind(tcp).map_err(failed)?;
+                listener.set_nonblocking(true).map_err(failed)?;
+                Socket::Tcp(listener)
+            }
+            Address::Unix { path, mode } => {
+                remove_stale(path, address)?;
+                let listener = StdUnixListener::bind(path).map_err(failed)?;
+                listener.set_nonblocking(true).map_err(failed)?;
+                let permissions = std::fs::Permissions::from_mode(*mode);
+                std::fs::set_permissions(path, permissions).map_err(failed)?;
+                Socket::Unix(listener)
+            }
+        };
+        let address = match (&socket, address) {
+            // Port 0 becomes the port that was given.
+            (Socket::Tcp(listener), _) => Address::Tcp(listener.local_addr().map_err(failed)?),
+            (Socket::Unix(_), address) => address.clone(),
+        };
+        Ok(Self { socket, address })
+    }
+
+    /// Where it listens, with the real port.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// A second handle on the same socket, for another worker.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let socket = match &self.socket {
+            Socket::Unix(listener) => Socket::Unix(listener.try_clone()?),
+            Socket::Tcp(listener) => Socket::Tcp(listener.try_clone()?),
+        };
+        Ok(Self {
+            socket,
+            address: self.address.clone(),
+        })
+    }
+
+    /// Accepts connections on the current runtime until a stop begins; at most `places` are open at once.
+    pub fn accept(
+        self,
+        places: Arc<Semaphore>,
+        shutdown: Shutdown,
+        errors: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<ReceiverStream<io::Result<Connection>>> {
+        let listener = match self.socket {
+            Socket::Unix(listener) => Listener::Unix(UnixListener::from_std(listener)?),
+            Socket::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
+        };
+        let (sender, receiver) = mpsc::channel(ACCEPT_QUEUE);
+        let accepting = async move {
+            loop {
+                // Semaphores of this listener are never closed.
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                    return;
+                };
+                let connection = listener.next(&self.address, place, &errors).await;
+                if sender.send(Ok(connection)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                () = shutdown.draining() => {}
+                () = accepting => {}
+            }
+        });
+        Ok(ReceiverStream::new(receiver))
+    }
+}
+
+#[derive(Debug)]
+enum Listener {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    /// The next connection, however long errors last.
+    async fn next(
+        &self,
+        address: &Address,
+        place: OwnedSemaphorePermit,
+        errors: &(impl Fn() + Send + Sync),
+    ) -> Connection {
+        let mut failures = 0_u32;
+        loop {
+            match self.accept().await {
+                Ok((stream, peer)) => {
+                    if failures > 0 {
+                        tracing::info!(%address, failures, "accepting connections again");
+                    }
+                    return Connection {
+                        stream,
+                        peer,
+                        _place: place,
+                    };
+                }
+                // The client was gone before we looked: nothing is wrong here.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    errors();
+                    if failures == 0 {
+                        tracing::warn!(%address, %error, "cannot accept connections; trying on");
+                    }
+                    failures = failures.saturating_add(1);
+                    tokio::time::sleep(backoff(failures)).await;
+                }
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
+                Ok((Stream::Unix(stream), Peer::Unix { uid }))
+            }
+            Self::Tcp(listener) => {
+                let (stream, remote) = listener.accept().await?;
+                // Answers are small and awaited: never hold one back for more data.
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), Peer::Tcp(remote)))
+            }
+        }
+    }
+}
+
+/// 10 ms doubling to one second.
+fn backoff(failures: u32) -> Duration {
+    Duration::from_millis(10_u64.saturating_mul(1 << failures.min(7))).min(Duration::from_secs(1))
+}
+
+fn advice(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::AddrInUse => {
+            "the address is in use; stop the other process or choose another"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "permission denied; check the owner of the folder or the port"
+        }
+        io::ErrorKind::NotFound => "the folder does not exist; create it",
+        io::ErrorKind::AddrNotAvailable => "this host has no such address",
+        io::ErrorKind::InvalidInput => "the path is too long for a Unix socket (107 bytes at most)",
+        _ => "the operating system refused",
+    }
+}
+
+fn remove_stale(path: &Path, address: &Address) -> Result<(), BindError> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(BindError::NotASocket(address.clone()));
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(BindError::InUse(address.clone()));
+    }
+    std::fs::remove_file(path).map_err(|source| BindError::Bind {
+        address: address.clone(),
+        advice: "a socket left behind there can't be removed",
+        source,
+    })
+}
+
+// === impl Connection ===
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Unix(stream) => stream.is_write_vectored(),
+            Stream::Tcp(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tcp(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+/// Connections accepted and not yet taken up by the server.
+const ACCEPT_QUEUE: usize = 16;

@@ -1,0 +1,128 @@
+//! The outermost layer around Check: whatever happens inside, the proxy gets a denial that `failure_mode_allow` can't
+//! turn into a pass. Overload is shed here, stalls are ended here, panics stop here.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
+use tonic::body::Body;
+use tonic::codec::{BufferSettings, EncodeBody, SingleMessageCompressionOverride};
+use tonic_prost::ProstEncoder;
+use tower::{Layer, Service};
+
+use crate::authority::{Authority, Denial};
+use crate::identity::Peer;
+use crate::permission::Reason;
+
+use super::answer::Answer;
+use super::ext_authz::{denial_of, refusal};
+
+/// Puts [`Rescue`] around a gRPC server.
+#[derive(Debug, Clone)]
+pub(super) struct RescueLayer {
+    pub(super) authority: Arc<Authority>,
+    /// Requests decided at once, over all connections.
+    pub(super) in_flight: Arc<Semaphore>,
+    /// From the request's first byte to the answer.
+    pub(super) time_limit: Duration,
+}
+
+/// A gRPC server whose Check never fails.
+#[derive(Debug, Clone)]
+pub(super) struct Rescue<S> {
+    inner: S,
+    layer: RescueLayer,
+}
+
+impl<S> Layer<S> for RescueLayer {
+    type Service = Rescue<S>;
+
+    fn layer(&self, inner: S) -> Rescue<S> {
+        Rescue {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+impl<S> Service<http::Request<Body>> for Rescue<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        // Unknown services and methods stay UNIMPLEMENTED: nobody waits there for a decision.
+        if request.uri().path() != CHECK {
+            return self.inner.call(request).boxed();
+        }
+        let peer = request
+            .extensions()
+            .get::<Peer>()
+            .copied()
+            .unwrap_or(Peer::Unix { uid: None });
+        let layer = self.layer.clone();
+        let Ok(place) = Arc::clone(&layer.in_flight).try_acquire_owned() else {
+            let denial = Denial::bare(Reason::Overloaded);
+            return async move { Ok(layer.refuse(peer, denial)) }.boxed();
+        };
+        let decided = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        async move {
+            let _place = place;
+            let denial = match tokio::time::timeout(layer.time_limit, decided).await {
+                Ok(Ok(Ok(response))) => match failure(&response) {
+                    None => return Ok(response),
+                    Some(denial) => denial,
+                },
+                Ok(Ok(Err(error))) => return Err(error),
+                Ok(Err(_panic)) => Denial::because(Reason::InternalError, "the handler panicked"),
+                Err(_elapsed) => Denial::because(Reason::DeadlineExceeded, "the request stalled"),
+            };
+            Ok(layer.refuse(peer, denial))
+        }
+        .boxed()
+    }
+}
+
+impl RescueLayer {
+    fn refuse(&self, peer: Peer, denial: Denial) -> http::Response<Body> {
+        respond(refusal(&self.authority, peer, denial))
+    }
+}
+
+/// The denial that stands for a response which failed as a call.
+fn failure(response: &http::Response<Body>) -> Option<Denial> {
+    let status = tonic::Status::from_header_map(response.headers())?;
+    (status.code() != tonic::Code::Ok).then(|| denial_of(status.code(), status.message()))
+}
+
+/// A successful gRPC response that holds `answer`.
+fn respond(answer: Answer) -> http::Response<Body> {
+    let body = EncodeBody::new_server(
+        ProstEncoder::new(BufferSettings::default()),
+        futures::stream::once(std::future::ready(Ok(answer))),
+        None,
+        SingleMessageCompressionOverride::default(),
+        None,
+    );
+    let mut response = http::Response::new(Body::new(body));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        tonic::metadata::GRPC_CONTENT_TYPE,
+    );
+    response
+}
+
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";

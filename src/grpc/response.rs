@@ -1,0 +1,217 @@
+//! From our words to Envoy's: a [`Decision`] becomes an [`Answer`].
+//!
+//! On allow, every `x-attache-*` header that a client sent is overwritten or removed, so that the service sees only
+//! what attache says. On deny the client learns a stable code and a sentence, never what policy or tables hold.
+
+use prost::Message as _;
+use prost_types::value::Kind;
+use prost_types::{Any, Struct, Value};
+
+use crate::authority::{Decision, Denial, Outcome, Permit};
+use crate::operation::Mode;
+use crate::permission::{Class, Reason};
+
+use super::answer::Answer;
+use super::proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use super::proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
+use super::proto::envoy::service::auth::v3::{DeniedHttpResponse, OkHttpResponse};
+use super::proto::envoy::r#type::v3::HttpStatus;
+use super::proto::google::rpc::{ErrorInfo, Status};
+
+/// What the answer needs to know of the request.
+#[derive(Debug, Default)]
+pub(super) struct Asked<'a> {
+    /// Names of the request's headers that begin with `x-attache-`.
+    pub(super) reserved: Vec<&'a str>,
+    /// Whether the client speaks gRPC and reads trailers, not bodies.
+    pub(super) grpc: bool,
+}
+
+/// Puts a decision into Envoy's words.
+pub(super) fn answer(decision: &Decision, asked: &Asked<'_>) -> Answer {
+    let metadata = metadata(decision);
+    let shadowed = decision.mode == Mode::Shadow;
+    match &decision.outcome {
+        Outcome::Allow(permit) => match permitted(decision, permit) {
+            Some(headers) => Answer::allow(allowed(headers, asked), metadata),
+            None => denied(
+                decision,
+                &Denial::bare(Reason::InternalError),
+                asked,
+                metadata,
+            ),
+        },
+        // The record already says what would have been.
+        Outcome::Deny(_) if shadowed => {
+            let headers = header("x-attache-decision-id", &decision.id.to_string());
+            Answer::allow(allowed(headers.into_iter().collect(), asked), metadata)
+        }
+        Outcome::Deny(denial) => denied(decision, denial, asked, metadata),
+    }
+}
+
+/// The headers the service gets; `None` where a value can't stand in a header.
+fn permitted(decision: &Decision, permit: &Permit) -> Option<Vec<HeaderValueOption>> {
+    Some(vec![
+        header("x-attache-caller", permit.caller.as_str())?,
+        header("x-attache-subject", permit.subject.as_str())?,
+        header("x-attache-decision-id", &decision.id.to_string())?,
+        header("x-attache-tier", permit.tier.as_str())?,
+    ])
+}
+
+fn allowed(headers: Vec<HeaderValueOption>, asked: &Asked<'_>) -> OkHttpResponse {
+    let set = |name: &str| {
+        headers
+            .iter()
+            .any(|option| option.header.as_ref().is_some_and(|it| it.key == name))
+    };
+    // Envoy removes after it sets: a name in both lists would be lost.
+    let headers_to_remove = asked
+        .reserved
+        .iter()
+        .filter(|name| !set(name))
+        .map(|name| (*name).to_owned())
+        .collect();
+    OkHttpResponse {
+        headers,
+        headers_to_remove,
+    }
+}
+
+fn denied(decision: &Decision, denial: &Denial, asked: &Asked<'_>, metadata: Struct) -> Answer {
+    let reason = denial.reason;
+    let (status, code) = match reason.class() {
+        Class::Unauthenticated => (401, tonic::Code::Unauthenticated),
+        Class::Refused => (403, tonic::Code::PermissionDenied),
+        Class::Undecided => (503, tonic::Code::Unavailable),
+    };
+    let id = decision.id.to_string();
+    let content_type = if asked.grpc {
+        "application/grpc"
+    } else {
+        "application/problem+json"
+    };
+    let mut headers: Vec<_> = [
+        header("content-type", content_type),
+        header("cache-control", "no-store"),
+        header("x-attache-decision", "deny"),
+        header("x-attache-reason", reason.as_str()),
+        header("x-attache-decision-id", &id),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let mut body = String::new();
+    if asked.grpc {
+        // Envoy passes our grpc-message only where the body is empty.
+        let details = details(code, reason, &id);
+        headers.extend(header("grpc-status", &i32::from(code).to_string()));
+        headers.extend(header("grpc-message", reason.public_detail()));
+        headers.extend(header("grpc-status-details-bin", &details));
+    } else {
+        body = problem(status, reason, &id);
+    }
+    let response = DeniedHttpResponse {
+        status: Some(HttpStatus { code: status }),
+        headers,
+        body,
+    };
+    Answer::deny(code, response, metadata)
+}
+
+/// RFC 9457 problem details.
+fn problem(status: u32, reason: Reason, id: &str) -> String {
+    let title = match reason.class() {
+        Class::Unauthenticated => "Caller not authenticated",
+        Class::Refused => "Request denied",
+        Class::Undecided => "No decision",
+    };
+    serde_json::json!({
+        "type": format!("urn:attache:problem:{}", reason.as_str().replace('_', "-")),
+        "title": title,
+        "status": status,
+        "detail": reason.public_detail(),
+        "instance": format!("urn:ulid:{id}"),
+        "reason": reason.as_str(),
+    })
+    .to_string()
+}
+
+/// A `google.rpc.Status` with an `ErrorInfo`, as the `grpc-status-details-bin` trailer holds it: unpadded base64.
+fn details(code: tonic::Code, reason: Reason, id: &str) -> String {
+    let info = ErrorInfo {
+        reason: reason.as_str().to_ascii_uppercase(),
+        domain: "attache.dev".to_owned(),
+        metadata: [("decision_id".to_owned(), id.to_owned())].into(),
+    };
+    let status = Status {
+        code: code.into(),
+        message: reason.public_detail().to_owned(),
+        details: vec![Any {
+            type_url: "type.googleapis.com/google.rpc.ErrorInfo".to_owned(),
+            value: info.encode_to_vec(),
+        }],
+    };
+    tonic::metadata::BinaryMetadataValue::from_bytes(&status.encode_to_vec())
+        .as_encoded_bytes()
+        .iter()
+        .map(|byte| char::from(*byte))
+        .collect()
+}
+
+/// One header that replaces whatever the client sent; `None` for a value that can't stand in a header.
+fn header(name: &str, value: &str) -> Option<HeaderValueOption> {
+    let printable = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    (printable && value.len() <= MAX_HEADER_VALUE).then(|| HeaderValueOption {
+        header: Some(HeaderValue {
+            key: name.to_owned(),
+            value: value.to_owned(),
+            raw_value: bytes::Bytes::new(),
+        }),
+        // For proxies from before append_action; the newer field decides elsewhere.
+        append: Some(false),
+        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+    })
+}
+
+/// What access logs and later filters can read, under one key of ours.
+fn metadata(decision: &Decision) -> Struct {
+    let (word, reason) = match &decision.outcome {
+        Outcome::Allow(_) => ("allow", None),
+        Outcome::Deny(denial) => ("deny", Some(denial.reason)),
+    };
+    let mut fields = vec![
+        text("decision", word),
+        text("decision_id", &decision.id.to_string()),
+    ];
+    fields.extend(reason.map(|reason| text("reason", reason.as_str())));
+    fields.extend(decision.tier.map(|tier| text("tier", tier.as_str())));
+    if decision.mode == Mode::Shadow {
+        fields.push(text("mode", "shadow"));
+    }
+    let ours = Struct {
+        fields: fields.into_iter().collect(),
+    };
+    Struct {
+        fields: [(
+            "attache".to_owned(),
+            Value {
+                kind: Some(Kind::StructValue(ours)),
+            },
+        )]
+        .into(),
+    }
+}
+
+fn text(key: &str, value: &str) -> (String, Value) {
+    (
+        key.to_owned(),
+        Value {
+            kind: Some(Kind::StringValue(value.to_owned())),
+        },
+    )
+}
+
+/// Bytes of a header value; longer ones make Envoy answer 500.
+const MAX_HEADER_VALUE: usize = 8 * 1024;

@@ -1,0 +1,128 @@
+//! Which connections may say who the caller is.
+//!
+//! A policy enforcement point (PEP) is the proxy that asks, seen as the peer of its connection. What it says of callers
+//! is believed only if it comes over a transport that the configuration trusts; every other peer is refused before its
+//! question is read. This file decides that from the peer alone and knows nothing of callers.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+
+/// The other end of a connection on which decisions are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// A process on a Unix socket.
+    Unix {
+        /// Its user id, where the operating system tells.
+        uid: Option<u32>,
+    },
+    /// An unauthenticated TCP connection.
+    Tcp(SocketAddr),
+}
+
+/// A peer that may say who the caller is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pep {
+    /// A process that can open the Unix socket.
+    Unix,
+    /// Anything that can connect from this network namespace.
+    Loopback,
+}
+
+/// How far peers without a certificate are trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrustLocal {
+    /// Not at all.
+    None,
+    /// On a Unix socket.
+    #[default]
+    Unix,
+    /// On a Unix socket, and over TCP from a loopback address: anything in the pod may then assert any caller.
+    Loopback,
+}
+
+/// The rules that a [`Peer`] is judged by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PepRules {
+    /// How far peers without a certificate are trusted.
+    pub trust_local: TrustLocal,
+    /// The user ids that may ask; empty where the socket's file mode decides. Over TCP a user id is never known, so
+    /// ids listed here refuse loopback peers.
+    pub trust_uids: Vec<u32>,
+    /// Whose `context_extensions` may name resource and action.
+    pub context_extensions: Vec<Pep>,
+}
+
+/// Why a peer may not say who the caller is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UntrustedPeer {
+    /// `trust_local` is `none`.
+    #[error("peers on Unix sockets are not trusted")]
+    Unix,
+    /// Not one of `trust_uids`.
+    #[error("user id {0} is not one of trust_uids")]
+    Uid(u32),
+    /// `trust_uids` is set and the user id is not known.
+    #[error("trust_uids is set and the peer's user id is not known")]
+    UnknownUid,
+    /// A TCP peer from somewhere else, or `trust_local` is not `loopback`.
+    #[error("TCP peer `{0}` is not trusted")]
+    Tcp(SocketAddr),
+}
+
+// === impl Pep ===
+
+impl Pep {
+    /// The word for audit records and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unix => "unix",
+            Self::Loopback => "loopback",
+        }
+    }
+}
+
+// === impl PepRules ===
+
+impl PepRules {
+    /// As what `peer` may ask; an error where it may not.
+    pub fn judge(&self, peer: &Peer) -> Result<Pep, UntrustedPeer> {
+        match (peer, self.trust_local) {
+            (Peer::Unix { .. }, TrustLocal::None) => Err(UntrustedPeer::Unix),
+            (Peer::Unix { uid }, TrustLocal::Unix | TrustLocal::Loopback) => {
+                self.check_uid(*uid)?;
+                Ok(Pep::Unix)
+            }
+            (Peer::Tcp(address), TrustLocal::Loopback) if is_loopback(address) => {
+                self.check_uid(None)?;
+                Ok(Pep::Loopback)
+            }
+            (Peer::Tcp(address), TrustLocal::None | TrustLocal::Unix | TrustLocal::Loopback) => {
+                Err(UntrustedPeer::Tcp(*address))
+            }
+        }
+    }
+
+    /// Whether `context_extensions` from this PEP may name resource and action.
+    pub fn may_name_operations(&self, pep: Pep) -> bool {
+        self.context_extensions.contains(&pep)
+    }
+
+    fn check_uid(&self, uid: Option<u32>) -> Result<(), UntrustedPeer> {
+        if self.trust_uids.is_empty() {
+            return Ok(());
+        }
+        match uid {
+            Some(uid) if self.trust_uids.contains(&uid) => Ok(()),
+            Some(uid) => Err(UntrustedPeer::Uid(uid)),
+            None => Err(UntrustedPeer::UnknownUid),
+        }
+    }
+}
+
+/// 127.0.0.0/8 and `::1`, and the former as a dual-stack socket shows it.
+const fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}

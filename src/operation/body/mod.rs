@@ -1,0 +1,219 @@
+//! Decides whether policy may read a body: whole, declared as JSON, and readable in one way only.
+//!
+//! Never repairs, decompresses or converts. Where anything is in doubt there is no body, and the request is refused.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Error as _, MapAccess, SeqAccess};
+use serde_json::{Map, Number, Value};
+
+/// Whether policy reads the body of a route's requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyRule {
+    /// It does not.
+    #[default]
+    None,
+    /// It does; what is not JSON is refused.
+    Json,
+}
+
+/// A body as the proxy hands it on.
+#[derive(Debug, Clone, Copy)]
+pub struct Body<'a> {
+    /// The `content-type` header.
+    pub content_type: Option<&'a str>,
+    /// The `content-length` header; absent on chunked and many HTTP/2 requests.
+    pub content_length: Option<&'a str>,
+    /// What the proxy says the body's size in bytes is; negative where it does not know.
+    pub size: i64,
+    /// Whether the proxy says that the body is cut off (`x-envoy-auth-partial-body: true`).
+    pub partial: bool,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
+/// Why a body can't be used. Every one is a refusal of the request.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyProblem {
+    /// No bytes: the proxy sends none, or the request has none.
+    #[error("this route needs a body and there is none")]
+    Missing,
+    /// The proxy has cut it off, or a length says that there is more (E36, E37).
+    #[error("the body is cut off")]
+    Truncated,
+    /// `content-length` is not a number, or less than there is.
+    #[error("`content-length` contradicts the body")]
+    ContentLength,
+    /// More than 1 MiB.
+    #[error("the body has more than 1 MiB")]
+    TooLarge,
+    /// Missing, or neither `application/json` nor `application/…+json`, or in another charset than UTF-8.
+    #[error("the content type is not JSON in UTF-8")]
+    ContentType,
+    /// Not JSON (RFC 8259), nested 128 levels or deeper, or with two members of one name.
+    #[error("the body is not well-formed JSON")]
+    Json(#[source] serde_json::Error),
+}
+
+impl BodyRule {
+    /// What policy sees of `body`; `None` where it reads none.
+    pub fn read(self, body: &Body<'_>) -> Result<Option<Value>, BodyProblem> {
+        match self {
+            Self::None => Ok(None),
+            Self::Json => body.json().map(Some),
+        }
+    }
+}
+
+impl Body<'_> {
+    fn json(&self) -> Result<Value, BodyProblem> {
+        // First, so that a proxy that keeps bodies back is seen as such.
+        if self.partial {
+            return Err(BodyProblem::Truncated);
+        }
+        self.check_length()?;
+        if !self.content_type.is_some_and(is_json) {
+            return Err(BodyProblem::ContentType);
+        }
+        let mut deserializer = serde_json::Deserializer::from_slice(self.bytes);
+        let Unambiguous(value) =
+            Unambiguous::deserialize(&mut deserializer).map_err(BodyProblem::Json)?;
+        deserializer.end().map_err(BodyProblem::Json)?;
+        Ok(value)
+    }
+
+    fn check_length(&self) -> Result<(), BodyProblem> {
+        let received = self.bytes.len();
+        if let Some(declared) = self.content_length {
+            // `parse` alone would take a sign.
+            let digits = declared.bytes().all(|byte| byte.is_ascii_digit());
+            match declared.parse::<usize>() {
+                Ok(declared) if digits && declared > received => {
+                    return Err(BodyProblem::Truncated);
+                }
+                Ok(declared) if digits && declared == received => {}
+                _ => return Err(BodyProblem::ContentLength),
+            }
+        }
+        // Not every proxy fills it in, so zero says nothing.
+        if usize::try_from(self.size).is_ok_and(|size| size > received) {
+            return Err(BodyProblem::Truncated);
+        }
+        match received {
+            0 => Err(BodyProblem::Missing),
+            1..=MAX_BYTES => Ok(()),
+            _ => Err(BodyProblem::TooLarge),
+        }
+    }
+}
+
+/// `application/json` or `application/<anything>+json`, with no parameter but `charset=utf-8` (RFC 9110 8.3.1).
+fn is_json(content_type: &str) -> bool {
+    let (media_type, parameter) = match content_type.split_once(';') {
+        Some((media_type, parameter)) => (media_type, Some(parameter)),
+        None => (content_type, None),
+    };
+    let media_type = media_type.trim_matches([' ', '\t']).to_ascii_lowercase();
+    let is_listed = media_type
+        .strip_prefix("application/")
+        .is_some_and(|subtype| {
+            let name = subtype.strip_suffix("+json");
+            subtype == "json"
+                || name.is_some_and(|name| !name.is_empty() && name.bytes().all(is_subtype))
+        });
+    is_listed && parameter.is_none_or(is_utf8)
+}
+
+/// RFC 6838 4.2.
+fn is_subtype(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte)
+}
+
+fn is_utf8(parameter: &str) -> bool {
+    let Some((name, value)) = parameter.split_once('=') else {
+        return false;
+    };
+    let name = name.trim_matches([' ', '\t']);
+    let value = value.trim_matches([' ', '\t']);
+    let unquoted = value
+        .strip_prefix('"')
+        .and_then(|value| value.strip_suffix('"'))
+        .unwrap_or(value);
+    name.eq_ignore_ascii_case("charset") && unquoted.eq_ignore_ascii_case("utf-8")
+}
+
+/// A JSON value in which no object has two members of one name: of those, services take the first, the last or both.
+struct Unambiguous(Value);
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Visitor).map(Self)
+    }
+}
+
+struct Visitor;
+
+impl<'de> de::Visitor<'de> for Visitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("a number is out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Unambiguous(value)) = seq.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some((name, Unambiguous(value))) = members.next_entry::<String, _>()? {
+            // The name is left out of the message: it is as long as the client likes.
+            if object.insert(name, value).is_some() {
+                return Err(A::Error::custom("an object has two members of one name"));
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+/// The largest body that is read.
+const MAX_BYTES: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

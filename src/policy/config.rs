@@ -1,0 +1,272 @@
+//! The `policy` section of the configuration: which engine decides, which rule it is asked for, and where its files are.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use super::source::Wanted;
+use super::{EmbeddedEngine, LoadError, Program, Sources};
+
+/// The `policy` section.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What evaluates policy. `embedded` is the only choice of this version.
+    pub engine: EngineKind,
+    /// The decision to ask for, as package and rule: `agentweave/authz/allow` is `data.agentweave.authz.allow`.
+    pub path: DecisionPath,
+    /// Settings of the embedded engine.
+    pub embedded: Embedded,
+}
+
+/// What evaluates policy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum EngineKind {
+    /// Rego, inside this process.
+    #[default]
+    Embedded,
+}
+
+/// Settings of the embedded engine.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Embedded {
+    /// Rego modules: files, or directories of which every `.rego` file but tests and every data document is read. Relative
+    /// to the configuration file. Empty means the policy that attache ships, which allows what attache's own rules allow.
+    pub modules: Vec<PathBuf>,
+    /// Data documents (`.json`, `.yaml`), merged into `data`: files, or directories of them.
+    pub data: Vec<PathBuf>,
+    /// Whether the files are looked at again while running.
+    pub reload: bool,
+    /// How long one evaluation may take. It is wall time, so a busy machine can use up a tight limit: leave it at 50 ms
+    /// or more. Going over it refuses the request.
+    #[serde(deserialize_with = "time_limit")]
+    pub time_limit: Duration,
+}
+
+/// A package and a rule in it, as `agentweave/authz/allow`.
+///
+/// Segments are letters, digits and `_`, not beginning with a digit, so that a path can't leave its place in a URL or a
+/// query. At least two.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DecisionPath(String);
+
+/// A text that is not a [`DecisionPath`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a package and a rule: write segments of letters, digits and `_`, as in agentweave/authz/allow"
+)]
+pub struct DecisionPathError(String);
+
+// === impl Config ===
+
+impl Config {
+    /// Reads, checks and tries the policy. Relative paths are relative to `base`, the folder of the configuration file.
+    ///
+    /// Blocks on files. Every error there is comes at once.
+    pub fn load(&self, base: &Path) -> Result<Program, Vec<LoadError>> {
+        let mut sources = self.sources(base)?;
+        // Files are read one after the other and may be swapped in between: a mixture of two policies is neither.
+        for _attempt in 0..ATTEMPTS {
+            let again = self.sources(base)?;
+            if again == sources {
+                return Program::compile(&sources, &self.path, self.embedded.time_limit);
+            }
+            sources = again;
+        }
+        Err(vec![LoadError::Listing {
+            name: "policy files".to_owned(),
+            fault: "keep changing while they are read",
+        }])
+    }
+
+    /// Loads the policy into an engine that can load it again.
+    pub fn build(self, base: PathBuf) -> Result<EmbeddedEngine, Vec<LoadError>> {
+        let program = self.load(&base)?;
+        Ok(EmbeddedEngine::reloadable(program, self, base))
+    }
+
+    /// The files as they are now.
+    pub(super) fn sources(&self, base: &Path) -> Result<Sources, Vec<LoadError>> {
+        let mut sources = Sources::default();
+        let mut errors = Vec::new();
+        let Embedded { modules, data, .. } = &self.embedded;
+        if modules.is_empty() {
+            sources.insert(SHIPPED_NAME, SHIPPED);
+        }
+        for entry in modules {
+            errors.extend(sources.read(base, entry, Wanted::Modules));
+        }
+        for entry in data {
+            errors.extend(sources.read(base, entry, Wanted::Data));
+        }
+        if errors.is_empty() {
+            Ok(sources)
+        } else {
+            Err(errors)
+        }
+    }
+}
+
+impl Default for Embedded {
+    fn default() -> Self {
+        Self {
+            modules: Vec::new(),
+            data: Vec::new(),
+            reload: true,
+            time_limit: Duration::from_millis(50),
+        }
+    }
+}
+
+impl TryFrom<String> for EngineKind {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        match word.as_str() {
+            "embedded" => Ok(Self::Embedded),
+            "opa" => Err(
+                "engine `opa` is not part of this version: write `embedded` and name the Rego modules under \
+                 policy.embedded.modules"
+                    .to_owned(),
+            ),
+            _ => Err(format!("`{word}` is not a policy engine: write embedded")),
+        }
+    }
+}
+
+// === impl DecisionPath ===
+
+impl DecisionPath {
+    /// As the engine names the rule: `data.agentweave.authz.allow`.
+    pub(super) fn rule(&self) -> String {
+        self.place().join(".")
+    }
+
+    /// The components of [`DecisionPath::rule`].
+    pub(super) fn place(&self) -> Vec<String> {
+        let segments = ["data"].into_iter().chain(self.0.split('/'));
+        segments.map(str::to_owned).collect()
+    }
+}
+
+impl Default for DecisionPath {
+    fn default() -> Self {
+        Self("agentweave/authz/allow".to_owned())
+    }
+}
+
+impl FromStr for DecisionPath {
+    type Err = DecisionPathError;
+
+    fn from_str(text: &str) -> Result<Self, DecisionPathError> {
+        let is_name = |segment: &str| {
+            let mut bytes = segment.bytes();
+            bytes
+                .next()
+                .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+                && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        };
+        if text.split('/').count() < 2 || !text.split('/').all(is_name) {
+            return Err(DecisionPathError(text.to_owned()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for DecisionPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for DecisionPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn time_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let limit = humantime_serde::deserialize(deserializer)?;
+    if limit == Duration::ZERO {
+        return Err(serde::de::Error::custom("must be longer than 0"));
+    }
+    Ok(limit)
+}
+
+const SHIPPED: &str = include_str!("../../deploy/policy/default.rego");
+const SHIPPED_NAME: &str = "shipped/default.rego";
+/// How often files that change while they are read are read again.
+const ATTEMPTS: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(yaml: &str) -> Result<Config, String> {
+        serde_saphyr::from_str(yaml).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_section_asks_the_shipped_policy() {
+        let config = parse("{}").unwrap();
+        assert_eq!(config, Config::default());
+        assert_eq!(config.path.to_string(), "agentweave/authz/allow");
+        assert_eq!(config.embedded.time_limit, Duration::from_millis(50));
+        assert!(config.embedded.reload);
+        assert!(config.embedded.modules.is_empty());
+    }
+
+    #[test]
+    fn every_setting_is_read() {
+        let config = parse(
+            "engine: embedded\npath: company/allow\nembedded: {modules: [policy/], data: [a.json], reload: false, \
+             time_limit: 100ms}",
+        )
+        .unwrap();
+        assert_eq!(config.path.rule(), "data.company.allow");
+        assert_eq!(config.embedded.modules, [PathBuf::from("policy/")]);
+        assert_eq!(config.embedded.data, [PathBuf::from("a.json")]);
+        assert_eq!(config.embedded.time_limit, Duration::from_millis(100));
+        assert!(!config.embedded.reload);
+    }
+
+    #[test]
+    fn what_can_not_be_meant_is_refused_with_a_sentence() {
+        for (yaml, expected) in [
+            ("engine: opa", "not part of this version"),
+            ("engine: cedar", "`cedar` is not a policy engine"),
+            ("embedded: {time_limit: 0s}", "longer than 0"),
+            ("embedded: {time_limit: soon}", "soon"),
+            ("embedded: {modles: []}", "modles"),
+            ("pth: a/b", "pth"),
+        ] {
+            let error = parse(yaml).unwrap_err();
+            assert!(error.contains(expected), "{yaml}: {error}");
+        }
+    }
+
+    /// O22.
+    #[test]
+    fn a_path_can_not_leave_its_place() {
+        for bad in [
+            "", "allow", "/a/b", "a/b/", "a//b", "a/../b", "a/%2f", "a/b[0]", "a/\"b\"", "a.b/c",
+            "a/9b", "a/b c", "a/ä",
+        ] {
+            let error = bad.parse::<DecisionPath>().unwrap_err();
+            assert!(
+                error.to_string().contains("is not a package and a rule"),
+                "{bad}"
+            );
+        }
+        assert_eq!(
+            "_a/B_9".parse::<DecisionPath>().unwrap().rule(),
+            "data._a.B_9"
+        );
+    }
+}

@@ -1,0 +1,192 @@
+//! What the modules of a policy define, and which definitions can't stand together.
+//!
+//! The engine recurses on the thread's stack, and overflowing it ends the process: rules that depend on themselves or are
+//! nested too deep are faults. So are definitions of which the engine would silently take one: two defaults for a rule,
+//! and data at the place of a rule.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regorus::unstable::{Module, Rule, RuleHead};
+use serde_json::Value as Json;
+
+use super::reference::{self, Place};
+use crate::policy::LoadError;
+
+/// The rules of a policy, by the place of their value.
+#[derive(Debug, Default)]
+pub(super) struct Definitions {
+    rules: BTreeMap<Place, Defined>,
+}
+
+/// The shape of a rule's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// One value, or an object of several rules.
+    Complete,
+    /// A set that grows member by member.
+    Set,
+    /// Called with arguments.
+    Function,
+}
+
+/// All rules of one place.
+#[derive(Debug)]
+struct Defined {
+    /// Where the first of them stands.
+    module: String,
+    line: u32,
+    kind: Kind,
+    defaults: usize,
+    /// What they refer to: places of rules, of packages, or inside a rule's value.
+    needs: BTreeSet<Place>,
+}
+
+/// How many rules stand on each other, the one asked about included.
+#[derive(Debug, Clone, Copy)]
+enum Height {
+    /// Being computed: meeting it again closes a circle.
+    Open,
+    Known(usize),
+}
+
+impl Definitions {
+    /// Notes which rules `module` defines.
+    pub(super) fn declare(&mut self, module: &Module) {
+        for rule in &module.policy {
+            let (kind, defaults) = match rule.as_ref() {
+                Rule::Spec { head, .. } => match head {
+                    RuleHead::Compr { .. } => (Kind::Complete, 0),
+                    RuleHead::Set { .. } => (Kind::Set, 0),
+                    RuleHead::Func { .. } => (Kind::Function, 0),
+                },
+                Rule::Default { args, .. } if args.is_empty() => (Kind::Complete, 1),
+                Rule::Default { .. } => (Kind::Function, 1),
+            };
+            let defined = self
+                .rules
+                .entry(reference::of_rule(module, rule))
+                .or_insert_with(|| Defined {
+                    module: reference::file(module).to_owned(),
+                    line: rule.span().line,
+                    kind,
+                    defaults: 0,
+                    needs: BTreeSet::new(),
+                });
+            defined.defaults += defaults;
+        }
+    }
+
+    /// Notes what the rules at `place` refer to.
+    pub(super) fn depend(&mut self, place: &Place, needs: BTreeSet<Place>) {
+        if let Some(defined) = self.rules.get_mut(place) {
+            defined.needs.extend(needs);
+        }
+    }
+
+    /// The shape of the rules at `place`; `None` where there is none.
+    pub(super) fn kind(&self, place: &[String]) -> Option<Kind> {
+        self.rules.get(place).map(|defined| defined.kind)
+    }
+
+    /// The first rule whose value `document` would replace, as `authz.allow`.
+    pub(super) fn overridden_by(&self, document: &Json) -> Option<String> {
+        let place = self
+            .rules
+            .keys()
+            .find(|place| reaches(document, place.get(1..).unwrap_or_default()))?;
+        Some(place.get(1..).unwrap_or_default().join("."))
+    }
+
+    /// Everything that can't stand as it is.
+    pub(super) fn faults(&self) -> Vec<LoadError> {
+        let mut faults = Vec::new();
+        let mut heights = BTreeMap::new();
+        for (place, defined) in &self.rules {
+            if defined.defaults > 1 {
+                faults.push(
+                    defined.refuse(format!("`{}` has more than one default", place.join("."))),
+                );
+            }
+        }
+        for (place, defined) in &self.rules {
+            if let Err(fault) = self.height(place, defined, 1, &mut heights) {
+                // One circle makes every rule that leads into it faulty; the first says enough.
+                faults.push(defined.refuse(fault));
+                break;
+            }
+        }
+        faults
+    }
+
+    fn height<'d>(
+        &'d self,
+        place: &'d Place,
+        defined: &'d Defined,
+        depth: usize,
+        heights: &mut BTreeMap<&'d Place, Height>,
+    ) -> Result<usize, String> {
+        match heights.get(place) {
+            Some(Height::Known(height)) => return Ok(*height),
+            Some(Height::Open) => return Err(format!("`{}` depends on itself", place.join("."))),
+            None => {}
+        }
+        if depth > MAX_HEIGHT {
+            return Err(too_high());
+        }
+        heights.insert(place, Height::Open);
+        let mut height = 1;
+        for need in &defined.needs {
+            for (below, needed) in self.reached(need) {
+                height = height.max(1 + self.height(below, needed, depth + 1, heights)?);
+            }
+        }
+        if height > MAX_HEIGHT {
+            return Err(too_high());
+        }
+        heights.insert(place, Height::Known(height));
+        Ok(height)
+    }
+
+    /// The rules that a reference evaluates: those whose value it leads into, and those below it.
+    fn reached<'d>(&'d self, need: &'d Place) -> impl Iterator<Item = (&'d Place, &'d Defined)> {
+        let above =
+            (1..need.len()).filter_map(|length| self.rules.get_key_value(need.get(..length)?));
+        let below = self
+            .rules
+            .range(need.clone()..)
+            .take_while(|(place, _)| place.starts_with(need));
+        above.chain(below)
+    }
+}
+
+impl Defined {
+    fn refuse(&self, fault: String) -> LoadError {
+        LoadError::Refused {
+            module: self.module.clone(),
+            line: self.line,
+            fault,
+        }
+    }
+}
+
+/// Whether `document` has a value at `place`, or one on the way that ends it.
+fn reaches(document: &Json, place: &[String]) -> bool {
+    let mut at = document;
+    for part in place {
+        let Json::Object(members) = at else {
+            return true;
+        };
+        match members.get(part) {
+            Some(member) => at = member,
+            None => return false,
+        }
+    }
+    true
+}
+
+fn too_high() -> String {
+    format!("more than {MAX_HEIGHT} rules depend on each other in a row")
+}
+
+/// An unoptimised build overflows a stack of 2 MiB after about a hundred.
+const MAX_HEIGHT: usize = 64;

@@ -1,0 +1,247 @@
+//! What policies may call, and which definitions can't stand together.
+
+use super::*;
+
+#[test]
+fn a_builtin_that_is_not_offered_is_refused_when_loading() {
+    for (rules, expected) in [
+        (
+            "allow if io.jwt.decode(input.token)",
+            "has no `io.jwt.decode`: attache verifies tokens",
+        ),
+        (
+            "allow if not http.send({}).ok",
+            "has no `http.send`: a decision makes no network calls",
+        ),
+        (
+            "allow if count(numbers.range(1, 9)) > 0",
+            "`numbers.range` is not offered to policies",
+        ),
+        (
+            "allow if input.action == rand.intn(\"x\", 2)",
+            "`rand.intn` is not offered",
+        ),
+        (
+            "allow := is_it(input)",
+            "`is_it` is neither a function of this policy nor a builtin",
+        ),
+        ("allow := true\nunused if opa.runtime()", "`opa.runtime`"),
+        ("allow := [x | x := crypto.sha256(\"\")]", "`crypto.sha256`"),
+        (
+            "allow := {x: y | y := 1; x := uuid.rfc4122(\"\")}",
+            "`uuid.rfc4122`",
+        ),
+        ("allow if input[product([1])]", "`product`"),
+        (
+            "allow if { every x in net.cidr_expand(\"::/0\") { x } }",
+            "`net.cidr_expand`",
+        ),
+        ("allow if { some x in [bits.lsh(1, 2)]; x }", "`bits.lsh`"),
+        ("f(x) := units.parse(x)\nallow if f(1)", "`units.parse`"),
+        (
+            "allow if { true } else := json.remove({}, [])",
+            "`json.remove`",
+        ),
+        (
+            "allow if graph.reachable_paths({}, [])[_]",
+            "`graph.reachable_paths`",
+        ),
+        ("allow if numbers[\"range\"](1, 2)", "`numbers.range`"),
+        (
+            "allow if -numbers.range_step(1, 2, 1)[0] < 1",
+            "`numbers.range_step`",
+        ),
+        ("allow if input.f(1)", "`input.f`"),
+        (
+            "s contains numbers.range(1, 2)\nallow if s",
+            "`numbers.range`",
+        ),
+        (
+            "allow if { x = {\"a\": strings.count(\"\", \"\")}; x }",
+            "`strings.count`",
+        ),
+        ("roles[product([2])] := 1\nallow if roles", "`product`"),
+    ] {
+        let error = refused(rules);
+        assert!(error.starts_with("`p.rego` line "), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_refused_builtin_can_not_come_in_by_another_name() {
+    for rules in [
+        "f(a, b) := [a, b]\ng := f(1, 2)\nallow if g with f as numbers.range",
+        "f(a, b) := [a, b]\ng := f(1, 2)\nallow if g with data.p.f as sprintf",
+        "allow if count([1]) with count as product",
+        "import data.other as numbers\nallow if numbers.range(1, 2)",
+    ] {
+        assert!(refused(rules).starts_with("`p.rego` line "), "{rules}");
+    }
+}
+
+#[test]
+fn the_format_of_sprintf_is_a_short_literal() {
+    assert_eq!(
+        answer("allow if sprintf(\"%s-%5d\", [input.action, 7]) == \"read-    7\""),
+        Answer::Allow
+    );
+    for rules in [
+        "allow if sprintf(input.action, [])",
+        "allow if sprintf(concat(\"\", [\"%\", \"9999d\"]), [1])",
+        "allow if sprintf(\"%2000000000d\", [1])",
+        "allow if sprintf(`%2000000000d`, [1])",
+    ] {
+        assert!(refused(rules).contains("sprintf"), "{rules}");
+    }
+}
+
+#[test]
+fn functions_of_the_policy_are_found_where_the_engine_finds_them() {
+    let policy = compile(&[
+        (
+            "p.rego",
+            "package p\nimport data.lib\nimport data.lib as tools\nimport data.lib.one\nproduct(x) := x\n\
+             default f(_) := 2\nallow if { lib.one(1); tools.one(1); one(1); data.lib.one(1); product(1); f(0) == 2 }",
+        ),
+        ("lib.rego", "package lib\none(x) if x == 1"),
+    ])
+    .unwrap();
+    assert_eq!(
+        policy.evaluate(&Input::made_up()).unwrap().answer,
+        Answer::Allow
+    );
+}
+
+#[test]
+fn usual_builtins_are_offered() {
+    for condition in [
+        "startswith(input.caller_spiffe_id, \"spiffe://\")",
+        "split(input.resource, \"/\")[0] == \"trial\"",
+        "glob.match(\"trial/*\", [\"/\"], input.resource)",
+        "regex.match(`^tr.al/\\d$`, input.resource)",
+        "net.cidr_contains(\"10.0.0.0/8\", \"10.1.2.3\")",
+        "time.now_ns() > time.parse_rfc3339_ns(input.timestamp)",
+        "object.get(input, \"nothing\", 7) == 7",
+        "lower(\"A\") in {\"a\"}",
+        "count({x | some x in input.request}) > 1",
+        "print(input.action)",
+        "trace(input.action)",
+    ] {
+        assert_eq!(
+            answer(&format!("allow if {condition}")),
+            Answer::Allow,
+            "{condition}"
+        );
+    }
+}
+
+/// The engine overflows the stack on the first three, which ends the process.
+#[test]
+fn what_depends_on_itself_is_refused() {
+    for (rules, name) in [
+        ("f(x) := f(x)\nallow if f(1)", "data.p.f"),
+        ("f(x) := g(x)\ng(x) := f(x)\nallow if f(1)", "data.p."),
+        (
+            "f(x) := 1\ng(x) if f(x) with f as g\nallow if g(1)",
+            "data.p.g",
+        ),
+        ("allow if a\na if b\nb if allow", "data.p."),
+        ("allow if data.p.allow", "data.p.allow"),
+        ("allow if data.p[input.action]", "data.p.allow"),
+        ("allow if a\na contains x if { some x in a }", "data.p.a"),
+    ] {
+        let error = refused(rules);
+        assert!(error.contains(&format!("`{name}")), "{error}");
+        assert!(error.contains("depends on itself"), "{error}");
+    }
+}
+
+#[test]
+fn a_variable_named_like_a_rule_is_not_that_rule() {
+    for rules in [
+        "names contains x if { role := \"a\"; x := role }\nrole := count(names)\nallow if role == 1",
+        "role contains x if { role := \"a\"; x := role }\nallow if count(role) == 1",
+        "f(f2) := f2\nf2 := f(1)\nallow if f2 == 1",
+        "e if { every e in [1] { e == 1 } }\nallow if e",
+        "allow if { [a, high] := [1, 2]; a < high }\nhigh := allow",
+        "allow if { {\"a\": high} := {\"a\": 1}; high == 1 }\nhigh := allow",
+        "allow if { some high; high = 1 }\nhigh := allow",
+    ] {
+        program(rules);
+    }
+}
+
+fn chain(length: usize, arguments: &str) -> String {
+    let links = (1..length).map(|link| format!("r{link}{arguments} if r{}{arguments}\n", link + 1));
+    let links: String = links.collect();
+    let last = format!("r{length}{arguments} := true\n");
+    format!("{links}{last}allow if r1{}", arguments.replace('x', "1"))
+}
+
+/// On a thread with the 2 MiB of stack that evaluations get.
+#[test]
+fn rules_stand_on_each_other_as_high_as_the_stack_allows() {
+    for arguments in ["", "(x)"] {
+        assert_eq!(answer(&chain(63, arguments)), Answer::Allow);
+        let error = refused(&chain(64, arguments));
+        assert!(
+            error.contains("more than 64 rules depend on each other in a row"),
+            "{error}"
+        );
+        refused(&chain(2_000, arguments));
+    }
+}
+
+/// The engine takes whichever it meets first.
+#[test]
+fn a_rule_has_one_default() {
+    let files = [
+        ("a.rego", "package p\ndefault allow := true"),
+        ("b.rego", "package p\ndefault allow := false"),
+    ];
+    assert_eq!(
+        refused_files(&files),
+        "`a.rego` line 2: `data.p.allow` has more than one default"
+    );
+    assert!(
+        refused("default f(_) := 1\ndefault f(_) := 2\nallow := true")
+            .contains("more than one default")
+    );
+}
+
+#[test]
+fn modules_of_one_package_add_up() {
+    let policy = compile(&[
+        ("a.rego", "package p\nallow if input.action == \"read\""),
+        ("b.rego", "package p\nallow if input.action == \"update\""),
+    ])
+    .unwrap();
+    for (action, expected) in [
+        ("read", Answer::Allow),
+        ("update", Answer::Allow),
+        ("delete", Answer::Undefined),
+    ] {
+        let asked = input("spiffe://a.example/x", None, action);
+        assert_eq!(policy.evaluate(&asked).unwrap().answer, expected);
+    }
+}
+#[test]
+fn scratch_nest() {
+    let n: usize = std::env::var("N").unwrap().parse().unwrap();
+    let kind = std::env::var("K").unwrap();
+    let body = |next: &str| match kind.as_str() {
+        "every" => format!("every x in [1] {{ count([y | some y in [1]; {next}]) == 1 }}"),
+        "array" => format!("{}{next}{}[0] == 1", "[".repeat(25), "]".repeat(25)),
+        "loops" => format!(
+            "some a in [1]; some b in [1]; some c in [1]; some d in [1]; some e in [1]; some f in [1]; {next}"
+        ),
+        _ => format!("count({{x | x := [y | y := {{z: {next} | z := 1}}]}}) == 1"),
+    };
+    let mut s = String::new();
+    for i in 1..n {
+        s += &format!("r{i} if {{ {} }}\n", body(&format!("r{}", i + 1)));
+    }
+    s += &format!("r{n} := true\nallow if r1");
+    println!("{:?}", evaluate(&s).map(|v| v.answer));
+}

@@ -1,0 +1,185 @@
+//! Between attache's types and the engine's values: the policy input going in, plain JSON documents in both directions.
+//!
+//! Built by hand, member by member: four times cheaper than a detour through serde, and a JSON body stays what the
+//! client sent (the engine's own reader takes an object with a certain private key for a number). That the result
+//! equals the serialised [`Input`] is a property test.
+
+use std::collections::BTreeMap;
+
+use regorus::Value;
+use serde_json::Value as Json;
+
+use crate::policy::{Context, Input, Protocol, RequestInput};
+
+/// The document that policy sees as `input`.
+pub(super) fn from_input(input: &Input) -> Value {
+    let mut document = Members::default();
+    document.text("caller_spiffe_id", input.caller.as_str());
+    document.text("caller_trust_domain", input.caller.trust_domain());
+    if let Some(target) = &input.target {
+        document.text("resource_spiffe_id", target.as_str());
+        document.text("resource_trust_domain", target.trust_domain());
+    }
+    document.text("action", input.action.as_str());
+    document.text("resource", input.resource.as_str());
+    document.text("tier", input.tier.as_str());
+    document.text("timestamp", &input.timestamp.to_string());
+    document.value("context", from_context(&input.context));
+    document.value("request", from_request(&input.request));
+    document.into()
+}
+
+/// A JSON document as the engine's value.
+pub(super) fn from_json(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::Null,
+        Json::Bool(flag) => Value::Bool(*flag),
+        Json::Number(number) => from_number(number),
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Array(items) => Value::from(items.iter().map(from_json).collect::<Vec<_>>()),
+        Json::Object(members) => members
+            .iter()
+            .map(|(name, value)| (Value::from(name.as_str()), from_json(value)))
+            .collect::<BTreeMap<_, _>>()
+            .into(),
+    }
+}
+
+fn from_context(context: &Context) -> Value {
+    let mut document = Members::default();
+    document.texts("headers", &context.headers);
+    document.texts("extensions", &context.extensions);
+    document.texts("attributes", &context.attributes);
+    document.into()
+}
+
+fn from_request(request: &RequestInput) -> Value {
+    let mut document = Members::default();
+    let protocol = match request.protocol {
+        Protocol::Http => "http",
+        Protocol::Grpc => "grpc",
+    };
+    document.text("protocol", protocol);
+    document.text("method", &request.method);
+    document.text("host", &request.host);
+    document.text("path", &request.path);
+    document.texts("params", &request.params);
+    if let Some(body) = &request.body {
+        document.value("body", from_json(body));
+    }
+    document.into()
+}
+
+fn from_number(number: &serde_json::Number) -> Value {
+    if let Some(unsigned) = number.as_u64() {
+        return unsigned.into();
+    }
+    if let Some(signed) = number.as_i64() {
+        return signed.into();
+    }
+    // Every other JSON number is a finite float; one that is not would be absent rather than wrong.
+    number.as_f64().map_or(Value::Undefined, Value::from)
+}
+
+#[derive(Default)]
+struct Members(BTreeMap<Value, Value>);
+
+impl Members {
+    fn value(&mut self, name: &str, value: Value) {
+        self.0.insert(name.into(), value);
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        self.value(name, text.into());
+    }
+
+    /// An empty map is left out, as what is unknown always is.
+    fn texts(&mut self, name: &str, texts: &BTreeMap<String, String>) {
+        if texts.is_empty() {
+            return;
+        }
+        let members = texts
+            .iter()
+            .map(|(key, value)| (key.as_str().into(), value.as_str().into()));
+        self.value(name, members.collect::<BTreeMap<Value, Value>>().into());
+    }
+}
+
+impl From<Members> for Value {
+    fn from(members: Members) -> Self {
+        members.0.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::permission::Tier;
+
+    fn any_json() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            any::<i64>().prop_map(Json::from),
+            any::<u64>().prop_map(Json::from),
+            any::<f64>().prop_map(Json::from),
+            ".{0,8}".prop_map(Json::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+                prop::collection::btree_map(".{0,4}", inner, 0..4)
+                    .prop_map(|members| Json::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn any_texts() -> impl Strategy<Value = BTreeMap<String, String>> {
+        prop::collection::btree_map(".{0,4}", ".{0,4}", 0..3)
+    }
+
+    prop_compose! {
+        fn any_input()(
+            path in "/[a-z0-9]{1,8}",
+            target in proptest::option::of("/[a-z0-9]{1,8}"),
+            tier in prop_oneof![Just(Tier::Free), Just(Tier::Supervised), Just(Tier::Forbidden)],
+            seconds in 0_u64..4_000_000_000,
+            (headers, extensions, attributes, params) in
+                (any_texts(), any_texts(), any_texts(), any_texts()),
+            protocol in prop_oneof![Just(Protocol::Http), Just(Protocol::Grpc)],
+            (method, host, query_path) in (".{0,6}", ".{0,6}", ".{0,6}"),
+            body in proptest::option::of(any_json()),
+        ) -> Input {
+            Input {
+                caller: format!("spiffe://example.org{path}").parse().unwrap(),
+                target: target.map(|path| format!("spiffe://other.example{path}").parse().unwrap()),
+                action: "read".parse().unwrap(),
+                resource: "documents/42".parse().unwrap(),
+                tier,
+                timestamp: Timestamp::from_unix_seconds(seconds),
+                context: Context { headers, extensions, attributes: Arc::new(attributes) },
+                request: RequestInput { protocol, method, host, path: query_path, params, body },
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_hand_built_input_equals_the_serialised_one(input in any_input()) {
+            let serialised: Value =
+                serde_json::from_value(serde_json::to_value(&input).unwrap()).unwrap();
+            prop_assert_eq!(from_input(&input), serialised);
+        }
+    }
+
+    #[test]
+    fn a_member_name_never_turns_an_object_into_a_number() {
+        let body = serde_json::json!({"$serde_json::private::Number": "7"});
+        assert!(from_json(&body).as_object().is_ok());
+    }
+}
