@@ -12,7 +12,9 @@ use attache::identity::Peer;
 use criterion::{Criterion, criterion_group, criterion_main};
 use envoy_types::ext_authz::v3::pb::CheckRequest;
 use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer as Party, Request};
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::{
+    HttpRequest, Peer as Party, Request,
+};
 use prost::Message as _;
 
 const CONFIG: &str = include_str!("../deploy/dev.yaml");

@@ -549,7 +549,13 @@ async fn a_start_after_a_kill_reports_the_torn_line_and_the_gap() {
         queue: Capacity::default(),
     };
     let rng = StdRng::seed_from_u64(4);
-    let build = config.build(Path::new(""), origin("host/2"), clock, rng, &mut Registry::default());
+    let build = config.build(
+        Path::new(""),
+        origin("host/2"),
+        clock,
+        rng,
+        &mut Registry::default(),
+    );
     let (auditor, handle) = build.unwrap();
     auditor.record(allowed(2));
     handle.close().await.unwrap();
