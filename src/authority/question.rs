@@ -66,8 +66,14 @@ pub enum HeaderProblem {
 
 impl HttpRequest<'_> {
     /// Whether the client speaks gRPC, by its content type (gRPC over HTTP/2, "Requests").
+    ///
+    /// As Envoy reads it: `application/grpc-web` is not gRPC, its clients read no trailers.
     pub fn is_grpc(&self) -> bool {
-        matches!(self.headers.single("content-type"), Ok(Some(kind)) if kind.starts_with("application/grpc"))
+        let Ok(Some(kind)) = self.headers.single("content-type") else {
+            return false;
+        };
+        kind.strip_prefix("application/grpc")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
     }
 }
 
