@@ -39,8 +39,6 @@ pub struct Fixed {
     pub base: PathBuf,
     /// Production or development.
     pub mode: Mode,
-    /// The trust domain of this mesh.
-    pub trust_domain: TrustDomain,
     /// The tenant every id and record belongs to.
     pub tenant: String,
     /// The sockets.
@@ -181,7 +179,7 @@ impl Config {
             return Err(problems);
         };
         let warnings = warnings(&raw.tiers, &raw.agents, &raw.workloads, &routes);
-        let (peps, identifier) = raw.identity.build(trust_domain.clone());
+        let (peps, identifier) = raw.identity.build(trust_domain);
         Ok(Self {
             rules: Rules {
                 peps,
@@ -199,7 +197,6 @@ impl Config {
             fixed: Fixed {
                 base,
                 mode: raw.mode,
-                trust_domain,
                 tenant: raw.tenant,
                 listen: raw.listen,
                 policy: raw.policy,
