@@ -68,7 +68,7 @@ pub enum Mode {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}; name another file with --config, or try attache with --dev", path.display())]
     Read {
         /// Which file.
         path: PathBuf,
@@ -156,7 +156,7 @@ impl Config {
 
     fn from_text(text: &str, base: PathBuf) -> Result<Self, Vec<Problem>> {
         let value: serde_json::Value =
-            serde_saphyr::from_str(text).map_err(|error| vec![Problem::new("", error)])?;
+            serde_saphyr::from_str(text).map_err(|error| vec![not_yaml(&error.to_string())])?;
         let raw: Raw = collect::read_all(value)?;
         let mut problems = raw.listen.problems(&raw.identity);
         if raw.trust_domain.is_none() {
@@ -207,6 +207,12 @@ impl Config {
             warnings,
         })
     }
+}
+
+/// The reader's message says by itself that it is an error; so does whoever prints the problem.
+fn not_yaml(message: &str) -> Problem {
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    Problem::new("", message)
 }
 
 /// Entries that are allowed and without effect.
