@@ -311,14 +311,14 @@ async fn serve_probes(
 fn announce(fixed: &Fixed, authority: &Authority, notices: &Notices) {
     if fixed.mode == Mode::Development {
         let text = "development mode: not for production";
-        tracing::warn!(text);
+        tracing::warn!("{text}");
         notices.set("mode", text);
     }
     let rules = authority.rules();
     if rules.peps.trust_local == crate::identity::TrustLocal::Loopback {
         let text =
             "identity.trust_local is loopback: any process of this host may speak for callers";
-        tracing::warn!(text);
+        tracing::warn!("{text}");
         notices.set("identity", text);
     }
     reload::notice_shadowed_routes(&rules, notices);
