@@ -54,7 +54,9 @@ pub enum StartError {
     #[error("{}", lines(.0))]
     Policy(Vec<LoadError>),
     /// The audit trail can't be written.
-    #[error("open the audit trail")]
+    #[error(
+        "cannot begin the audit trail; name a sink under audit.sinks that this process may write"
+    )]
     Audit(#[source] AuditError),
     /// The audit trail can be opened and takes no records.
     #[error("the audit trail took no record within {}", humantime::format_duration(*.0))]
@@ -77,13 +79,15 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A deciding thread ended before it was asked to.
-    #[error("a worker ended unexpectedly")]
+    #[error("a worker ended unexpectedly; the process must be started again")]
     Worker(#[source] std::io::Error),
     /// The audit trail could not be drained.
-    #[error("audit records were lost at the stop")]
+    #[error("audit records were lost at the stop; the log says which sink failed")]
     Audit(#[source] AuditError),
     /// The audit trail could not be drained in time.
-    #[error("audit records were lost at the stop: the sink did not take them in time")]
+    #[error(
+        "audit records were lost at the stop: the first of audit.sinks did not take them in time"
+    )]
     AuditTimeout,
 }
 

@@ -134,7 +134,7 @@ impl Reloader {
             self.notices.clear("restart");
         } else {
             let text = "the configuration file has changes that need a restart";
-            tracing::warn!(text);
+            tracing::warn!("{text}");
             self.notices.set("restart", text);
         }
         let revision = Arc::clone(&config.rules.revision);
@@ -212,7 +212,7 @@ pub(super) fn notice_shadowed_routes(rules: &Rules, notices: &Notices) {
         return;
     }
     let text = format!("decisions do not bind on: {}", routes.join(", "));
-    tracing::warn!(text);
+    tracing::warn!("{text}");
     notices.set("shadow", &text);
 }
 

@@ -48,7 +48,9 @@ pub struct RequestFlags {
 #[derive(Debug, thiserror::Error)]
 pub enum RehearsalError {
     /// Not the JSON form of the message.
-    #[error("not a CheckRequest in protobuf JSON")]
+    #[error(
+        "not a CheckRequest in protobuf JSON; write it as {{\"attributes\": {{\"request\": {{\"http\": …}}}}}}"
+    )]
     Json(#[source] serde_json::Error),
     /// The descriptors built into attache don't describe the message.
     #[error("read the built-in message descriptors")]

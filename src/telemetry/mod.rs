@@ -64,6 +64,7 @@ impl Config {
         let builder = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_writer(std::io::stderr)
+            // Colours are for a person at a terminal, not for a file.
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false);
         // A second subscriber is refused; the first stays in force.
