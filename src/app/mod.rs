@@ -4,6 +4,7 @@
 //! → what is under way finishes, at most for the grace → witness drained. A second signal skips the waiting.
 
 mod reload;
+mod witness;
 mod worker;
 
 use std::net::SocketAddr;
@@ -53,8 +54,13 @@ pub enum StartError {
     #[error("{}", lines(.0))]
     Policy(Vec<LoadError>),
     /// The audit trail can't be written.
-    #[error("open the audit trail")]
+    #[error(
+        "cannot begin the audit trail; name a sink under audit.sinks that this process may write"
+    )]
     Audit(#[source] AuditError),
+    /// The audit trail can be opened and takes no records.
+    #[error("the audit trail took no record within {}", humantime::format_duration(*.0))]
+    AuditTimeout(Duration),
     /// A socket for proxies can't be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -73,13 +79,15 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A deciding thread ended before it was asked to.
-    #[error("a worker ended unexpectedly")]
+    #[error("a worker ended unexpectedly; the process must be started again")]
     Worker(#[source] std::io::Error),
     /// The audit trail could not be drained.
-    #[error("audit records were lost at the stop")]
+    #[error("audit records were lost at the stop; the log says which sink failed")]
     Audit(#[source] AuditError),
     /// The audit trail could not be drained in time.
-    #[error("audit records were lost at the stop: the sink did not take them in time")]
+    #[error(
+        "audit records were lost at the stop: the first of audit.sinks did not take them in time"
+    )]
     AuditTimeout,
 }
 
@@ -88,7 +96,7 @@ impl StartError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Policy(_) => 2,
-            Self::Audit(_) | Self::Bind(_) | Self::BindHealth { .. } => 1,
+            Self::Audit(_) | Self::AuditTimeout(_) | Self::Bind(_) | Self::BindHealth { .. } => 1,
         }
     }
 }
@@ -143,6 +151,7 @@ impl App {
             .clone()
             .build(&fixed.base, origin, Arc::clone(&clock), rng, &mut registry)
             .map_err(StartError::Audit)?;
+        witness::prove(&auditor).await?;
         let metrics = Metrics::new(&mut registry);
         let authority = Arc::new(Authority::new(
             Arc::new(rules),
@@ -155,12 +164,12 @@ impl App {
             file,
             fixed.clone(),
             Arc::clone(&authority),
-            engine,
+            Arc::clone(&engine),
             auditor,
             notices.clone(),
             &mut registry,
         );
-        announce(&fixed, &authority, &notices);
+        announce(&fixed, &authority, &engine, &notices);
 
         let sockets = fixed
             .listen
@@ -217,10 +226,16 @@ impl App {
             readiness: readiness.clone(),
             registry,
             shutdown: shutdown.clone(),
-            notices,
+            notices: notices.clone(),
         };
         tasks.spawn(serve_probes(health, probes, grpc_health, stopped.clone()));
         tasks.spawn(reloader.run(shutdown.clone()));
+        tasks.spawn(witness::follow(
+            witness.auditor(),
+            readiness.clone(),
+            notices.clone(),
+            shutdown.clone(),
+        ));
 
         let mut workers = Vec::new();
         for number in 0..fixed.limits.workers.get() {
@@ -238,7 +253,7 @@ impl App {
         drop(listeners);
 
         let ended = ended(workers, &shutdown).await;
-        let drained = drain(witness, &shutdown).await;
+        let drained = witness::drain(witness, &shutdown).await;
         stopped.cancel();
         tasks.close();
         // Probes may hold connections open; nobody's decision depends on them.
@@ -273,24 +288,6 @@ async fn ended(
     first_failure
 }
 
-/// Waits for the last record, less long once a second signal has come.
-async fn drain(witness: WriterHandle, shutdown: &Shutdown) -> Result<(), RunError> {
-    let patience = async {
-        let abort = async {
-            shutdown.aborting().await;
-            tokio::time::sleep(AUDIT_DRAIN_ABORTED).await;
-        };
-        tokio::select! {
-            () = tokio::time::sleep(AUDIT_DRAIN) => {}
-            () = abort => {}
-        }
-    };
-    tokio::select! {
-        closed = witness.close() => closed.map_err(RunError::Audit),
-        () = patience => Err(RunError::AuditTimeout),
-    }
-}
-
 async fn serve_probes(
     listener: TcpListener,
     health: Health,
@@ -304,20 +301,21 @@ async fn serve_probes(
 }
 
 /// Says at start what an operator must not overlook.
-fn announce(fixed: &Fixed, authority: &Authority, notices: &Notices) {
+fn announce(fixed: &Fixed, authority: &Authority, engine: &EmbeddedEngine, notices: &Notices) {
     if fixed.mode == Mode::Development {
         let text = "development mode: not for production";
-        tracing::warn!(text);
+        tracing::warn!("{text}");
         notices.set("mode", text);
     }
     let rules = authority.rules();
     if rules.peps.trust_local == crate::identity::TrustLocal::Loopback {
         let text =
             "identity.trust_local is loopback: any process of this host may speak for callers";
-        tracing::warn!(text);
+        tracing::warn!("{text}");
         notices.set("identity", text);
     }
     reload::notice_shadowed_routes(&rules, notices);
+    reload::notice_trial(engine, notices);
 }
 
 fn remove_socket(address: &Address) {
@@ -371,6 +369,4 @@ fn lines(errors: &[LoadError]) -> String {
     lines.join("\nerror: ")
 }
 
-const AUDIT_DRAIN: Duration = Duration::from_secs(5);
-const AUDIT_DRAIN_ABORTED: Duration = Duration::from_millis(500);
 const PROBE_GRACE: Duration = Duration::from_secs(1);

@@ -22,8 +22,10 @@ use super::{BAD_CONFIG, ConfigSource, complain};
 #[command(after_help = "\
 Describe the request with flags, or pass `-` to read a CheckRequest in protobuf JSON from standard input:
 
-  attache eval --config attache.yaml --caller spiffe://example.org/svc/reporting --path /documents/42
+  attache eval --dev --caller spiffe://example.org/svc/reporting --path /documents/42
   attache eval --config attache.yaml --json - < check-request.json
+
+The first of listen.ext_authz is taken for the listener that was asked. No server is asked and no audit record written.
 
 Exit code: 0 allowed, 3 denied, 2 wrong use or configuration.")]
 pub(super) struct Eval {
@@ -32,7 +34,7 @@ pub(super) struct Eval {
     /// `-` reads a CheckRequest in protobuf JSON from standard input
     #[arg(value_name = "-", value_parser = ["-"], conflicts_with_all = ["caller", "path"])]
     stdin: Option<String>,
-    /// The caller's SPIFFE ID
+    /// The caller's SPIFFE ID, as the proxy's `source.principal`; without it nobody calls
     #[arg(long, value_name = "SPIFFE_ID")]
     caller: Option<String>,
     /// The SPIFFE ID of the service that the request is for

@@ -16,7 +16,7 @@ pub(super) struct Health {
     /// Address of the health listener
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8082")]
     addr: String,
-    /// Service to ask about: liveness, readiness, startup or a gRPC service name; empty for all
+    /// Service to ask about: liveness, readiness, startup or a gRPC service name; empty for the process as a whole
     #[arg(long, value_name = "NAME", default_value = "")]
     service: String,
     /// How long to wait for an answer

@@ -14,6 +14,12 @@ use super::{ConfigSource, complain};
 
 /// Answer proxies until told to stop
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Name a file with --config, or try attache out with --dev. SIGTERM and SIGINT finish what is under way and \
+stop; a second one stops at once.
+
+Exit code: 0 stopped in order, 1 the host refuses a socket or a file, or the process failed, \
+2 wrong use or configuration.")]
 pub(super) struct Serve {
     #[command(flatten)]
     source: ConfigSource,

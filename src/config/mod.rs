@@ -39,8 +39,6 @@ pub struct Fixed {
     pub base: PathBuf,
     /// Production or development.
     pub mode: Mode,
-    /// The trust domain of this mesh.
-    pub trust_domain: TrustDomain,
     /// The tenant every id and record belongs to.
     pub tenant: String,
     /// The sockets.
@@ -70,7 +68,7 @@ pub enum Mode {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}; name another file with --config, or try attache with --dev", path.display())]
     Read {
         /// Which file.
         path: PathBuf,
@@ -158,7 +156,11 @@ impl Config {
 
     fn from_text(text: &str, base: PathBuf) -> Result<Self, Vec<Problem>> {
         let value: serde_json::Value =
-            serde_saphyr::from_str(text).map_err(|error| vec![Problem::new("", error)])?;
+            serde_saphyr::from_str(text).map_err(|error| vec![not_yaml(&error.to_string())])?;
+        if !value.is_object() {
+            let advice = "not a mapping of keys; begin with `trust_domain: example.org`";
+            return Err(vec![Problem::new("", advice)]);
+        }
         let raw: Raw = collect::read_all(value)?;
         let mut problems = raw.listen.problems(&raw.identity);
         if raw.trust_domain.is_none() {
@@ -181,7 +183,7 @@ impl Config {
             return Err(problems);
         };
         let warnings = warnings(&raw.tiers, &raw.agents, &raw.workloads, &routes);
-        let (peps, identifier) = raw.identity.build(trust_domain.clone());
+        let (peps, identifier) = raw.identity.build(trust_domain);
         Ok(Self {
             rules: Rules {
                 peps,
@@ -199,7 +201,6 @@ impl Config {
             fixed: Fixed {
                 base,
                 mode: raw.mode,
-                trust_domain,
                 tenant: raw.tenant,
                 listen: raw.listen,
                 policy: raw.policy,
@@ -210,6 +211,12 @@ impl Config {
             warnings,
         })
     }
+}
+
+/// The reader's message says by itself that it is an error; so does whoever prints the problem.
+fn not_yaml(message: &str) -> Problem {
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    Problem::new("", message)
 }
 
 /// Entries that are allowed and without effect.

@@ -117,7 +117,10 @@ const RETURN_TRIP: Duration = Duration::from_millis(25);
 pub(super) fn denial_of(code: tonic::Code, message: &str) -> Denial {
     let reason = match code {
         tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => Reason::RequestTooLarge,
-        tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => Reason::DeadlineExceeded,
+        // Unknown is a request cut off in the middle: the proxy went away.
+        tonic::Code::DeadlineExceeded | tonic::Code::Cancelled | tonic::Code::Unknown => {
+            Reason::DeadlineExceeded
+        }
         // Our handler never returns an error: these come from decoding.
         tonic::Code::Internal | tonic::Code::InvalidArgument | tonic::Code::Unimplemented => {
             Reason::BadRequest

@@ -33,7 +33,9 @@ pub enum HealthClientError {
     #[error("`{0}` is not an address: write HOST:PORT")]
     Address(String),
     /// Nothing answers there.
-    #[error("cannot reach {address}")]
+    #[error(
+        "cannot reach {address}; check that `attache serve` runs and that its listen.health.tcp is there"
+    )]
     Unreachable {
         /// Where.
         address: String,
@@ -42,7 +44,10 @@ pub enum HealthClientError {
         source: tonic::transport::Error,
     },
     /// The server knows no service of that name.
-    #[error("{address} knows no service `{service}`")]
+    #[error(
+        "{address} knows no service `{service}`; ask about one of: {}",
+        known_services()
+    )]
     UnknownService {
         /// Where.
         address: String,
@@ -50,8 +55,13 @@ pub enum HealthClientError {
         service: String,
     },
     /// The call failed otherwise.
-    #[error("health check failed")]
+    #[error("health check failed; check that the address is the listen.health.tcp of attache")]
     Call(#[source] Box<tonic::Status>),
+}
+
+fn known_services() -> String {
+    let named = HEALTH_SERVICES.into_iter().filter(|name| !name.is_empty());
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// The health service as routes to be merged into a server, and the task that keeps it truthful.

@@ -17,7 +17,8 @@ pub struct Limits {
     pub workers: NonZeroUsize,
     /// Largest CheckRequest, as `1MiB`.
     pub max_message: ByteSize,
-    /// Streams one connection may have open.
+    /// Streams one connection may have open. A proxy uses a fresh connection before it learns the limit, and what it
+    /// puts above is refused; requests under decision are bounded by `max_in_flight`.
     pub max_streams: NonZeroU32,
     /// Open connections over all listeners; further ones wait unaccepted.
     pub max_connections: NonZeroUsize,
@@ -34,7 +35,7 @@ impl Default for Limits {
             request_timeout: Duration::from_millis(150),
             workers: NonZeroUsize::MIN,
             max_message: ByteSize::mib(1),
-            max_streams: NonZeroU32::MIN.saturating_add(255),
+            max_streams: NonZeroU32::MIN.saturating_add(1_023),
             max_connections: NonZeroUsize::MIN.saturating_add(9_999),
             max_in_flight: NonZeroUsize::MIN.saturating_add(1_023),
             shutdown_grace: Duration::from_secs(20),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use tokio::time::Instant;
 
@@ -47,7 +48,9 @@ pub struct RequestFlags {
 #[derive(Debug, thiserror::Error)]
 pub enum RehearsalError {
     /// Not the JSON form of the message.
-    #[error("not a CheckRequest in protobuf JSON")]
+    #[error(
+        "not a CheckRequest in protobuf JSON; write it as {{\"attributes\": {{\"request\": {{\"http\": …}}}}}}"
+    )]
     Json(#[source] serde_json::Error),
     /// The descriptors built into attache don't describe the message.
     #[error("read the built-in message descriptors")]
@@ -75,6 +78,12 @@ impl Rehearsal {
             .map_err(RehearsalError::Json)?;
         json.end().map_err(RehearsalError::Json)?;
         let request = message.transcode_to().map_err(RehearsalError::Message)?;
+        Ok(Self { request })
+    }
+
+    /// Reads a CheckRequest in its wire form.
+    pub fn from_wire(bytes: &[u8]) -> Result<Self, RehearsalError> {
+        let request = CheckRequest::decode(bytes).map_err(RehearsalError::Message)?;
         Ok(Self { request })
     }
 

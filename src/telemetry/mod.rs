@@ -1,5 +1,7 @@
 //! What operators see while it runs: structured logs on standard error. Metrics are kept by the rooms that count.
 
+use std::io::IsTerminal as _;
+
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 
@@ -62,6 +64,8 @@ impl Config {
         let builder = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_writer(std::io::stderr)
+            // Colours are for a person at a terminal, not for a file.
+            .with_ansi(std::io::stderr().is_terminal())
             .with_target(false);
         // A second subscriber is refused; the first stays in force.
         let _started = match self.log.format {

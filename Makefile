@@ -1,0 +1,47 @@
+# What a newcomer and CI type. Tools that are not here yet are installed into $(TOOLS), never into the repository.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+include tests/tools/versions.mk
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/attache/tools
+CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+
+.PHONY: help
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Show attache beside a real Envoy and keep it running (ONCE=1: stop after showing)
+	@command -v python3 >/dev/null || { echo "make run needs python3 (Debian: apt-get install python3 python3-venv)" >&2; exit 1; }
+	@python3 deploy/quickstart/run.py
+
+.PHONY: test
+test: test-core test-e2e test-quickstart ## Run every test
+
+.PHONY: test-core
+test-core: ## Run what needs nothing but Rust
+	cargo test --locked
+
+.PHONY: test-e2e
+test-e2e: ## Run the tests against a real Envoy
+	@envoy="$$(tests/tools/envoy)" && set -x && \
+	ENVOY_BIN="$$envoy" REQUIRE_E2E=1 cargo test --locked --test e2e
+
+.PHONY: test-quickstart
+test-quickstart: ## Check that `make run` shows the decisions it promises
+	@ONCE=1 $(MAKE) --no-print-directory run
+
+.PHONY: bench
+bench: ## Measure: in process with criterion, then under load beside a server that always allows
+	cargo bench --locked --bench check --bench identity --bench routes
+	benches/load.sh $(REQUESTS)
+
+.PHONY: lint
+lint: $(CARGO_DENY) ## Check formatting, clippy, licences and sources of dependencies
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	$(CARGO_DENY) --locked check bans licenses sources
+
+$(CARGO_DENY):
+	cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --root $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)
