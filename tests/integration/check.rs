@@ -382,7 +382,7 @@ fn details(answer: &Answer) -> envoy_types::pb::google::rpc::Status {
     Message::decode(bytes.to_bytes().unwrap()).unwrap()
 }
 
-/// As in google/rpc/error_details.proto, written down once more.
+/// As in `google/rpc/error_details.proto`, written down once more.
 #[derive(Clone, PartialEq, Message)]
 struct ErrorInfo {
     #[prost(string, tag = "1")]

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod certificates;
 mod check;
 mod faults;
 mod harness;

@@ -145,7 +145,7 @@ fn read_headers(options: Vec<HeaderValueOption>) -> BTreeMap<String, String> {
             option.append_action(),
             HeaderAppendAction::OverwriteIfExistsOrAdd
         );
-        assert_eq!(option.append.expect("append is written").value, false);
+        assert!(!option.append.expect("append is written").value);
         assert!(!option.keep_empty_value);
         let header = option.header.expect("a header");
         assert!(header.raw_value.is_empty());

@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) rules: String,
     /// The policy; the shipped one where empty.
     pub(crate) rego: String,
+    /// More settings of the embedded engine, where there is a policy.
+    pub(crate) policy: String,
     /// The listener; a Unix socket where empty.
     pub(crate) listener: String,
     pub(crate) clock: Arc<dyn Clock>,
@@ -53,6 +55,7 @@ impl Default for Plan {
             more: String::new(),
             rules: RULES.to_owned(),
             rego: String::new(),
+            policy: String::new(),
             listener: String::new(),
             clock: Arc::new(SystemClock),
             watched: false,
@@ -83,9 +86,10 @@ impl Plan {
             self.listener.clone()
         };
         let policy = if self.rego.is_empty() {
-            ""
+            String::new()
         } else {
-            "policy: {embedded: {modules: [policy]}}\n"
+            let more = &self.policy;
+            format!("policy: {{embedded: {{modules: [policy], {more}}}}}\n")
         };
         format!(
             "trust_domain: example.org\n\
@@ -243,10 +247,8 @@ pub(crate) async fn eventually_async<T, F: Future<Output = Option<T>>>(
             }
         }
     };
-    match tokio::time::timeout(PATIENCE, searching).await {
-        Ok(found) => found,
-        Err(_elapsed) => panic!("{what} never came"),
-    }
+    let found = tokio::time::timeout(PATIENCE, searching).await;
+    found.unwrap_or_else(|_elapsed| panic!("{what} never came"))
 }
 
 /// Longer than anything takes on a busy machine.

@@ -1,4 +1,4 @@
-//! CheckRequests as Envoy writes them.
+//! Questions as Envoy writes them.
 
 use std::collections::HashMap;
 
@@ -67,7 +67,7 @@ pub(crate) fn raw_bytes(name: &str, value: &[u8]) -> HeaderValue {
 
 /// The same request by somebody else.
 pub(crate) fn principal(mut request: CheckRequest, principal: &str) -> CheckRequest {
-    source(&mut request).principal = principal.to_owned();
+    principal.clone_into(&mut source(&mut request).principal);
     request
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn joined(mut request: CheckRequest) -> CheckRequest {
 /// The same request with a body of a content type.
 pub(crate) fn body(request: CheckRequest, content_type: &str, body: &str) -> CheckRequest {
     let mut request = header(request, "content-type", content_type);
-    http(&mut request).body = body.to_owned();
+    body.clone_into(&mut http(&mut request).body);
     http(&mut request).size = i64::try_from(body.len()).unwrap();
     request
 }

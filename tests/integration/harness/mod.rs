@@ -3,9 +3,10 @@
 pub(crate) mod answer;
 pub(crate) mod house;
 pub(crate) mod message;
+pub(crate) mod wire;
 
 pub(crate) use answer::Answer;
-pub(crate) use house::{House, Plan, eventually};
+pub(crate) use house::{House, Plan};
 pub(crate) use message::{ask, principal};
 
 /// A caller with permissions for most of the operations in [`house::RULES`].
