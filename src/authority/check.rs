@@ -258,6 +258,7 @@ fn resolve<'a>(
         let reason = match &error {
             Unresolved::NoRoute => Reason::RouteUnmatched,
             Unresolved::InvalidCapture { .. } => Reason::InvalidCapture,
+            Unresolved::SlashAside => Reason::AmbiguousPath,
             Unresolved::Extension(_) => Reason::BadRequest,
         };
         Denial::because(reason, sentence(&error))
