@@ -32,6 +32,11 @@ test-e2e: ## Run the tests against a real Envoy
 test-quickstart: ## Check that `make run` shows the decisions it promises
 	@ONCE=1 $(MAKE) --no-print-directory run
 
+.PHONY: bench
+bench: ## Measure: in process with criterion, then under load beside a server that always allows
+	cargo bench --locked --bench check --bench identity --bench routes
+	benches/load.sh $(REQUESTS)
+
 .PHONY: lint
 lint: $(CARGO_DENY) ## Check formatting, clippy, licences and sources of dependencies
 	cargo fmt --check

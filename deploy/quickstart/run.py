@@ -106,7 +106,7 @@ def build():
     if "ATTACHE_BIN" in os.environ:
         return Path(os.environ["ATTACHE_BIN"]).resolve()
     say("Building attache (the first time takes some minutes) ...")
-    command = ["cargo", "build", "--quiet", "--locked", "--bin", "attache"]
+    command = ["cargo", "build", "--locked", "--bin", "attache"]
     if subprocess.run(command, cwd=REPOSITORY).returncode:
         raise Failure("attache does not build: see above")
     metadata = subprocess.run(["cargo", "metadata", "--no-deps", "--format-version=1"], cwd=REPOSITORY,
@@ -305,8 +305,10 @@ class Quickstart:
         result = subprocess.run(
             self.curl(caller, method, path, more) + ["--silent", "--max-time", "10", "--dump-header", str(head), "--output", str(body), "--write-out", "%{http_code}"],
             cwd=self.home, stdout=subprocess.PIPE, text=True)
-        if result.returncode or result.stdout == "000":
-            return "TLS", "refused", "", ""
+        if result.returncode:
+            # 7: nobody there; 28: too late. Otherwise the connection was ended under us: with TLS 1.3 that comes after
+            # the client's last word, which curl reports in several ways.
+            return f"curl {result.returncode}" if result.returncode in (7, 28) else "TLS", "refused", "", ""
         lines = (line.split(":", 1) for line in head.read_text().splitlines() if ":" in line)
         headers = {name.strip().lower(): value.strip() for name, value in lines}
         reached = len(self.application.seen) > before

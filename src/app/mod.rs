@@ -4,6 +4,7 @@
 //! → what is under way finishes, at most for the grace → witness drained. A second signal skips the waiting.
 
 mod reload;
+mod witness;
 mod worker;
 
 use std::net::SocketAddr;
@@ -57,6 +58,9 @@ pub enum StartError {
         "cannot begin the audit trail; name a sink under audit.sinks that this process may write"
     )]
     Audit(#[source] AuditError),
+    /// The audit trail can be opened and takes no records.
+    #[error("the audit trail took no record within {}", humantime::format_duration(*.0))]
+    AuditTimeout(Duration),
     /// A socket for proxies can't be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -92,7 +96,7 @@ impl StartError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Policy(_) => 2,
-            Self::Audit(_) | Self::Bind(_) | Self::BindHealth { .. } => 1,
+            Self::Audit(_) | Self::AuditTimeout(_) | Self::Bind(_) | Self::BindHealth { .. } => 1,
         }
     }
 }
@@ -147,6 +151,7 @@ impl App {
             .clone()
             .build(&fixed.base, origin, Arc::clone(&clock), rng, &mut registry)
             .map_err(StartError::Audit)?;
+        witness::prove(&auditor).await?;
         let metrics = Metrics::new(&mut registry);
         let authority = Arc::new(Authority::new(
             Arc::new(rules),
@@ -159,12 +164,12 @@ impl App {
             file,
             fixed.clone(),
             Arc::clone(&authority),
-            engine,
+            Arc::clone(&engine),
             auditor,
             notices.clone(),
             &mut registry,
         );
-        announce(&fixed, &authority, &notices);
+        announce(&fixed, &authority, &engine, &notices);
 
         let sockets = fixed
             .listen
@@ -221,13 +226,19 @@ impl App {
             readiness: readiness.clone(),
             registry,
             shutdown: shutdown.clone(),
-            notices,
+            notices: notices.clone(),
         };
         tasks.spawn(serve_probes(health, probes, grpc_health, stopped.clone()));
         tasks.spawn(reloader.run(shutdown.clone()));
+        tasks.spawn(witness::follow(
+            witness.auditor(),
+            readiness.clone(),
+            notices.clone(),
+            shutdown.clone(),
+        ));
 
         let mut workers = Vec::new();
-        for number in 0..fixed.limits.workers.get() {
+        for number in 0..fixed.limits.workers {
             let shared = worker::share(&sockets).map_err(RunError::Worker)?;
             let grace = fixed.limits.shutdown_grace;
             let worker = worker::start(number, server.clone(), shared, shutdown.clone(), grace)
@@ -242,7 +253,7 @@ impl App {
         drop(listeners);
 
         let ended = ended(workers, &shutdown).await;
-        let drained = drain(witness, &shutdown).await;
+        let drained = witness::drain(witness, &shutdown).await;
         stopped.cancel();
         tasks.close();
         // Probes may hold connections open; nobody's decision depends on them.
@@ -277,24 +288,6 @@ async fn ended(
     first_failure
 }
 
-/// Waits for the last record, less long once a second signal has come.
-async fn drain(witness: WriterHandle, shutdown: &Shutdown) -> Result<(), RunError> {
-    let patience = async {
-        let abort = async {
-            shutdown.aborting().await;
-            tokio::time::sleep(AUDIT_DRAIN_ABORTED).await;
-        };
-        tokio::select! {
-            () = tokio::time::sleep(AUDIT_DRAIN) => {}
-            () = abort => {}
-        }
-    };
-    tokio::select! {
-        closed = witness.close() => closed.map_err(RunError::Audit),
-        () = patience => Err(RunError::AuditTimeout),
-    }
-}
-
 async fn serve_probes(
     listener: TcpListener,
     health: Health,
@@ -308,7 +301,7 @@ async fn serve_probes(
 }
 
 /// Says at start what an operator must not overlook.
-fn announce(fixed: &Fixed, authority: &Authority, notices: &Notices) {
+fn announce(fixed: &Fixed, authority: &Authority, engine: &EmbeddedEngine, notices: &Notices) {
     if fixed.mode == Mode::Development {
         let text = "development mode: not for production";
         tracing::warn!("{text}");
@@ -322,6 +315,7 @@ fn announce(fixed: &Fixed, authority: &Authority, notices: &Notices) {
         notices.set("identity", text);
     }
     reload::notice_shadowed_routes(&rules, notices);
+    reload::notice_trial(engine, notices);
 }
 
 fn remove_socket(address: &Address) {
@@ -375,6 +369,4 @@ fn lines(errors: &[LoadError]) -> String {
     lines.join("\nerror: ")
 }
 
-const AUDIT_DRAIN: Duration = Duration::from_secs(5);
-const AUDIT_DRAIN_ABORTED: Duration = Duration::from_millis(500);
 const PROBE_GRACE: Duration = Duration::from_secs(1);

@@ -31,6 +31,8 @@ pub(super) struct Reloader {
     reloads: Family<ReloadLabels, Counter>,
     /// The last content of the file that was looked at, good or bad.
     seen: Option<String>,
+    /// What was last said of a policy that can't be used; empty while the files are sound.
+    policy_errors: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -67,6 +69,7 @@ impl Reloader {
             notices,
             reloads,
             seen,
+            policy_errors: String::new(),
         }
     }
 
@@ -143,14 +146,26 @@ impl Reloader {
         self.changed("config", EventType::ConfigChanged, &revision);
     }
 
-    fn look_at_policy(&self) {
+    fn look_at_policy(&mut self) {
         match self.engine.reload() {
-            Reload::Unchanged => {}
+            Reload::Unchanged if self.policy_errors.is_empty() => {}
+            // A bad version was taken back: the one in force is the one on disk again.
+            Reload::Unchanged => {
+                self.policy_errors.clear();
+                self.notices.clear("policy");
+            }
             Reload::Swapped { to, .. } => {
+                self.policy_errors.clear();
                 self.changed("policy", EventType::PolicyLoaded, &to);
+                notice_trial(&self.engine, &self.notices);
             }
             Reload::Rejected(errors) => {
-                self.reject("policy", EventType::PolicyFailed, &super::lines(&errors));
+                let errors = super::lines(&errors);
+                // The same files are refused at every look: said once.
+                if self.policy_errors != errors {
+                    self.reject("policy", EventType::PolicyFailed, &errors);
+                    self.policy_errors = errors;
+                }
             }
         }
     }
@@ -199,6 +214,19 @@ pub(super) fn notice_shadowed_routes(rules: &Rules, notices: &Notices) {
     let text = format!("decisions do not bind on: {}", routes.join(", "));
     tracing::warn!("{text}");
     notices.set("shadow", &text);
+}
+
+/// Says when a policy could not answer the made-up request it was tried with.
+pub(super) fn notice_trial(engine: &EmbeddedEngine, notices: &Notices) {
+    match engine.program().trial() {
+        Ok(_) => notices.clear("policy trial"),
+        Err(error) => {
+            let error = crate::text::sentence(error);
+            tracing::warn!(error, "the policy failed on a made-up request");
+            let text = format!("the policy failed on a made-up request: {error}");
+            notices.set("policy trial", &text);
+        }
+    }
 }
 
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -62,7 +62,7 @@ pub enum ConfigError {
 impl Config {
     /// Opens the sinks, starts the writer's thread and begins a chain.
     ///
-    /// `rng` makes record ids and the start nonce; it should be seeded by the operating system. That the first sink
+    /// Relative paths start from `base`. `rng` makes record ids and the start nonce; it should be seeded by the operating system. That the first sink
     /// takes records is known after [`Auditor::flush`].
     pub fn build(
         self,

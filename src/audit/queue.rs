@@ -184,7 +184,7 @@ impl Auditor {
 
 impl WriterHandle {
     /// Another handle for recording.
-    pub(super) fn auditor(&self) -> Auditor {
+    pub fn auditor(&self) -> Auditor {
         self.0.clone()
     }
 

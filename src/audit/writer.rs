@@ -5,6 +5,7 @@
 //! because a chain with a hole is worth less than a late one.
 
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -74,11 +75,60 @@ impl<R: Rng> Writer<R> {
 
     /// Writes `first`, then what comes, until it is told to close or nobody is left who could tell.
     pub(super) fn run(mut self, first: Vec<Record>) {
-        let _stopped = StoppedAtEnd(Arc::clone(&self.status));
+        let stopped = StoppedAtEnd(Arc::clone(&self.status));
         let first: Vec<_> = first.into_iter().map(|record| self.own(record)).collect();
         self.write(&first);
-        while !self.abandoned && self.round() {}
-        self.close_relays();
+        let mut ended = None;
+        while ended.is_none() && !self.abandoned {
+            ended = self.round();
+        }
+        for relay in self.relays.drain(..) {
+            relay.close();
+        }
+        self.count_late();
+        let answering = mem::take(&mut self.answering);
+        // Whoever is told that this writer has ended may open the same file at once.
+        drop(stopped);
+        drop(self);
+        // Unanswered commands tell their askers that the writer has ended.
+        let Some(synced) = ended else { return };
+        for command in answering {
+            command.answer(copied(&synced));
+        }
+    }
+
+    /// Waits, writes and answers. After the last round: what is to be answered when all is closed.
+    fn round(&mut self) -> Option<io::Result<()>> {
+        let open = self.wait();
+        self.answering.append(&mut self.waiting);
+        self.answering.extend(self.outtake.commands.try_iter());
+        for _ in 0..self.batches {
+            let entries = self.take();
+            if entries.is_empty() {
+                break;
+            }
+            self.write(&entries);
+            if self.abandoned {
+                return None;
+            }
+        }
+        if !open || self.answering.iter().any(Command::is_close) {
+            self.end();
+            let synced = self.sync();
+            return (!self.abandoned).then_some(synced);
+        }
+        let due = self.primary.sync_due_in() == Some(Duration::ZERO);
+        if due || !self.answering.is_empty() {
+            let synced = self.sync();
+            for command in self.answering.drain(..) {
+                command.answer(copied(&synced));
+            }
+        }
+        None
+    }
+
+    /// Counts what came after the last round.
+    fn count_late(&self) {
         let late = |lane: &Receiver<_>| lane.try_iter().count() as u64;
         let metrics = &self.status.metrics;
         metrics
@@ -88,47 +138,6 @@ impl<R: Rng> Writer<R> {
             .dropped_allowances
             .inc_by(late(&self.outtake.allowances));
         metrics.queue_depth.set(0);
-    }
-
-    /// Waits, writes and answers. `false` after the last round.
-    fn round(&mut self) -> bool {
-        let open = self.wait();
-        self.answering.append(&mut self.waiting);
-        self.answering.extend(self.outtake.commands.try_iter());
-        for _ in 0..self.batches {
-            if self.abandoned {
-                break;
-            }
-            let entries = self.take();
-            if entries.is_empty() {
-                break;
-            }
-            self.write(&entries);
-        }
-        let closing = !open || self.answering.iter().any(Command::is_close);
-        if closing {
-            self.end();
-        }
-        if self.abandoned {
-            return false;
-        }
-        let due = self.primary.sync_due_in() == Some(Duration::ZERO);
-        if closing || due || !self.answering.is_empty() {
-            let synced = self.sync();
-            if closing {
-                self.close_relays();
-            }
-            for command in self.answering.drain(..) {
-                command.answer(copied(&synced));
-            }
-        }
-        !closing
-    }
-
-    fn close_relays(&mut self) {
-        for relay in self.relays.drain(..) {
-            relay.close();
-        }
     }
 
     /// Sleeps until there is something to do. `false` when nobody can ask for anything any more.
@@ -188,9 +197,6 @@ impl<R: Rng> Writer<R> {
 
     /// Ends the chain.
     fn end(&mut self) {
-        if self.abandoned {
-            return;
-        }
         if let Some(gap) = self.gap() {
             self.write(&[gap]);
         }
@@ -311,3 +317,75 @@ fn copied(done: &io::Result<()>) -> io::Result<()> {
 const BATCH: usize = 256;
 /// How long a first record waits for more.
 const COMPANY: Duration = Duration::from_millis(2);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    use ulid::Ulid;
+
+    use super::*;
+    use crate::audit::EventType;
+    use crate::clock::Timestamp;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_denial_is_one_line_of_the_log() {
+        let record = |result| Record {
+            action: Some("read".parse().unwrap()),
+            resource: Some("documents/42".parse().unwrap()),
+            reason_code: Some(Reason::OutOfScope),
+            decision_id: Some("d-1".into()),
+            ..Record::new(
+                EventType::PermissionDenied,
+                result,
+                Actor::Workload("spiffe://example.org/svc/a".parse().unwrap()),
+            )
+        };
+        let log = Log::default();
+        let shared = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || shared.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for result in [Outcome::Denied, Outcome::Allowed, Outcome::Failure] {
+                let entry = Entry {
+                    time: Timestamp::from_unix_seconds(0),
+                    arrival: 0,
+                    repeats: None,
+                    record: record(result),
+                };
+                let id = Ulid::nil();
+                log_denial(&entry, Sealed { id, seq: 1 });
+            }
+        });
+        let bytes = log.0.lock().unwrap().clone();
+        let line: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        for (name, value) in [
+            ("message", "AUTHZ_DENY"),
+            ("audit_id", "00000000000000000000000000"),
+            ("decision_id", "d-1"),
+            ("caller", "spiffe://example.org/svc/a"),
+            ("resource", "documents/42"),
+            ("action", "read"),
+            ("reason", "out_of_scope"),
+        ] {
+            assert_eq!(line[name], value);
+        }
+    }
+}

@@ -59,31 +59,12 @@ impl<'a> Attempt<'a> {
         };
         let took = self.started.elapsed();
         self.authority.metrics.decided(&decision, took);
-        if let Outcome::Deny(denial) = &decision.outcome {
-            self.log(denial);
-        }
         let record = Record {
             latency: Some(took),
             ..self.record(&decision)
         };
         self.authority.audit.record(record);
         (decision, std::mem::take(&mut self.findings))
-    }
-
-    /// The line that operators search for.
-    fn log(&self, denial: &Denial) {
-        let Findings {
-            caller, operation, ..
-        } = &self.findings;
-        tracing::info!(
-            audit_id = %self.id,
-            caller = caller.as_ref().map(tracing::field::display),
-            resource = operation.as_ref().map(|it| tracing::field::display(&it.resource)),
-            action = operation.as_ref().map(|it| tracing::field::display(&it.action)),
-            reason = denial.reason.as_str(),
-            detail = denial.detail,
-            "AUTHZ_DENY"
-        );
     }
 
     fn record(&self, decision: &Decision) -> Record {

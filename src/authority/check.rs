@@ -92,16 +92,15 @@ impl Authority {
     /// Refuses and records a request that could not be read as a [`Question`].
     pub fn refuse(&self, peer: Peer, denial: Denial) -> Decision {
         let extensions = HashMap::new();
-        let question = Question {
-            peer,
-            certificate: None,
-            principal: None,
-            source_ip: None,
-            destination: None,
-            extensions: &extensions,
-            http: None,
-        };
+        let question = Question::unread(peer, &extensions);
         Attempt::new(self, &question).finish(Err(denial)).0
+    }
+
+    /// Records a request whose proxy went away before it could be read as a [`Question`].
+    pub fn abandoned(&self, peer: Peer) {
+        let extensions = HashMap::new();
+        let question = Question::unread(peer, &extensions);
+        drop(Attempt::new(self, &question));
     }
 
     /// The decision itself. `Err` is the early way out; it is as much an answer as `Ok`.

@@ -64,10 +64,31 @@ pub enum HeaderProblem {
     NotText(String),
 }
 
+impl<'a> Question<'a> {
+    /// A question of which only the asking peer is known.
+    pub(super) fn unread(peer: Peer, extensions: &'a HashMap<String, String>) -> Self {
+        Self {
+            peer,
+            certificate: None,
+            principal: None,
+            source_ip: None,
+            destination: None,
+            extensions,
+            http: None,
+        }
+    }
+}
+
 impl HttpRequest<'_> {
     /// Whether the client speaks gRPC, by its content type (gRPC over HTTP/2, "Requests").
+    ///
+    /// As Envoy reads it: `application/grpc-web` is not gRPC, its clients read no trailers.
     pub fn is_grpc(&self) -> bool {
-        matches!(self.headers.single("content-type"), Ok(Some(kind)) if kind.starts_with("application/grpc"))
+        let Ok(Some(kind)) = self.headers.single("content-type") else {
+            return false;
+        };
+        kind.strip_prefix("application/grpc")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
     }
 }
 

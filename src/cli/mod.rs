@@ -1,5 +1,6 @@
 //! The command line: one file per command. Each command prints for people, exits with a code for scripts.
 
+mod audit;
 mod check;
 mod eval;
 mod health;
@@ -29,6 +30,8 @@ enum Command {
     Check(check::Check),
     /// Decide one request here and show every step
     Eval(Box<eval::Eval>),
+    /// Work on an audit trail
+    Audit(audit::Audit),
     /// Ask a running instance whether it serves (for probes)
     Health(health::Health),
 }
@@ -56,6 +59,7 @@ impl Cli {
             Command::Serve(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Eval(command) => command.run(),
+            Command::Audit(command) => command.run(),
             Command::Health(command) => command.run(),
         }
     }

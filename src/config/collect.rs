@@ -2,7 +2,7 @@
 //!
 //! serde stops at the first mistake. This takes the offending part out and reads again, until nothing is left to say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::DeserializeOwned;
@@ -41,7 +41,7 @@ impl fmt::Display for Problem {
 pub(super) fn read_all<T: DeserializeOwned>(mut value: Value) -> Result<T, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut removed = Removed::default();
-    while problems.len() < MOST_PROBLEMS {
+    for _attempt in 0..MOST_ATTEMPTS {
         let error = match serde_path_to_error::deserialize::<_, T>(&value) {
             Ok(read) if problems.is_empty() => return Ok(read),
             Ok(_) => break,
@@ -56,7 +56,10 @@ pub(super) fn read_all<T: DeserializeOwned>(mut value: Value) -> Result<T, Vec<P
                 at.push(unknown);
             }
         }
-        problems.push(Problem::new(removed.original(&at), message));
+        // A key taken out for its bad value is missing now, which is no second mistake.
+        if !removed.misses(&at, &message) {
+            problems.push(Problem::new(removed.original(&at), message));
+        }
         if !removed.take_out(&mut value, &at) {
             break;
         }
@@ -83,7 +86,11 @@ fn steps(path: &Path) -> Vec<Step> {
 
 /// The key named by serde's message for a field that does not exist.
 fn unknown_key(message: &str) -> Option<&str> {
-    let (_, rest) = message.split_once("unknown field `")?;
+    key_after(message, "unknown field `")
+}
+
+fn key_after<'a>(message: &'a str, words: &str) -> Option<&'a str> {
+    let (_, rest) = message.split_once(words)?;
     let (key, _) = rest.split_once('`')?;
     Some(key)
 }
@@ -93,6 +100,8 @@ fn unknown_key(message: &str) -> Option<&str> {
 struct Removed {
     /// By path of the list, in the file's numbering: the numbers taken out, ascending.
     by_list: BTreeMap<String, Vec<usize>>,
+    /// The paths of keys taken out, in the file's numbering.
+    keys: BTreeSet<String>,
 }
 
 impl Removed {
@@ -113,6 +122,14 @@ impl Removed {
             }
         }
         path
+    }
+
+    /// Whether serde misses, at `steps`, only what was taken out before.
+    fn misses(&self, steps: &[Step], message: &str) -> bool {
+        key_after(message, "missing field `").is_some_and(|key| {
+            let key = [steps, &[Step::Key(key.to_owned())]].concat();
+            self.keys.contains(&self.original(&key))
+        })
     }
 
     fn original_index(&self, list: &str, index: usize) -> usize {
@@ -137,6 +154,8 @@ impl Removed {
             match (parent, step) {
                 (Value::Object(object), Step::Key(key)) if object.contains_key(key) => {
                     object.remove(key);
+                    let path = steps.get(..length).unwrap_or_default();
+                    self.keys.insert(self.original(path));
                     return true;
                 }
                 (Value::Array(items), Step::Index(index)) if *index < items.len() => {
@@ -162,8 +181,8 @@ fn descend<'a>(value: &'a mut Value, steps: &[Step]) -> Option<&'a mut Value> {
     })
 }
 
-/// More than this many mistakes are not worth a list.
-const MOST_PROBLEMS: usize = 100;
+/// Nobody reads a list of more mistakes than this.
+const MOST_ATTEMPTS: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -228,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_document_of_the_wrong_kind_is_one_mistake() {
-        let problems = read_all::<Document>(json!([1, 2])).unwrap_err();
+        let problems = read_all::<Document>(json!("words")).unwrap_err();
         assert_eq!(problems.len(), 1);
     }
 }

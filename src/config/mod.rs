@@ -157,6 +157,10 @@ impl Config {
     fn from_text(text: &str, base: PathBuf) -> Result<Self, Vec<Problem>> {
         let value: serde_json::Value =
             serde_saphyr::from_str(text).map_err(|error| vec![not_yaml(&error.to_string())])?;
+        if !value.is_object() {
+            let advice = "not a mapping of keys; begin with `trust_domain: example.org`";
+            return Err(vec![Problem::new("", advice)]);
+        }
         let raw: Raw = collect::read_all(value)?;
         let mut problems = raw.listen.problems(&raw.identity);
         if raw.trust_domain.is_none() {

@@ -18,6 +18,7 @@ use super::answer::Answer;
 use super::proto::envoy::service::auth::v3::CheckRequest;
 use super::proto::envoy::service::auth::v3::authorization_server::Authorization;
 use super::request;
+use super::rescue::{Handled, peer};
 use super::response::{Asked, answer};
 
 /// Serves Check.
@@ -41,12 +42,10 @@ impl ExtAuthz {
 impl Authorization for ExtAuthz {
     async fn check(&self, call: Request<CheckRequest>) -> Result<Response<Answer>, Status> {
         let deadline = Instant::now() + budget(call.metadata(), self.time_limit);
-        // Connections without a peer are not made by our listeners; they are trusted with nothing.
-        let peer = call
-            .extensions()
-            .get::<Peer>()
-            .copied()
-            .unwrap_or(Peer::Unix { uid: None });
+        if let Some(handled) = call.extensions().get::<Handled>() {
+            handled.set();
+        }
+        let peer = peer(call.extensions());
         let decided = match request::question(call.get_ref(), peer) {
             Ok(question) => {
                 let decision = self.authority.check(&question, deadline).await;
@@ -118,7 +117,10 @@ const RETURN_TRIP: Duration = Duration::from_millis(25);
 pub(super) fn denial_of(code: tonic::Code, message: &str) -> Denial {
     let reason = match code {
         tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => Reason::RequestTooLarge,
-        tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => Reason::DeadlineExceeded,
+        // Unknown is a request cut off in the middle: the proxy went away.
+        tonic::Code::DeadlineExceeded | tonic::Code::Cancelled | tonic::Code::Unknown => {
+            Reason::DeadlineExceeded
+        }
         // Our handler never returns an error: these come from decoding.
         tonic::Code::Internal | tonic::Code::InvalidArgument | tonic::Code::Unimplemented => {
             Reason::BadRequest

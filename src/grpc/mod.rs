@@ -49,8 +49,8 @@ impl ExtAuthzServer {
     /// A server that answers by `authority`, within `limits` over all its listeners.
     pub fn new(authority: Arc<Authority>, limits: Limits) -> Self {
         Self {
-            in_flight: Arc::new(Semaphore::new(limits.max_in_flight.get())),
-            connections: Arc::new(Semaphore::new(limits.max_connections.get())),
+            in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
+            connections: Arc::new(Semaphore::new(limits.max_connections)),
             authority,
             limits,
         }

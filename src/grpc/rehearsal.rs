@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use tokio::time::Instant;
 
@@ -77,6 +78,12 @@ impl Rehearsal {
             .map_err(RehearsalError::Json)?;
         json.end().map_err(RehearsalError::Json)?;
         let request = message.transcode_to().map_err(RehearsalError::Message)?;
+        Ok(Self { request })
+    }
+
+    /// Reads a CheckRequest in its wire form.
+    pub fn from_wire(bytes: &[u8]) -> Result<Self, RehearsalError> {
+        let request = CheckRequest::decode(bytes).map_err(RehearsalError::Message)?;
         Ok(Self { request })
     }
 

@@ -1,8 +1,11 @@
 //! The outermost layer around Check: whatever happens inside, the proxy gets a denial that `failure_mode_allow` can't
-//! turn into a pass. Overload is shed here, stalls are ended here, panics stop here.
+//! turn into a pass. Overload is shed here, stalls are ended here, panics stop here. A request that is given up while it
+//! still arrives is recorded here, for nothing further in has seen it.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -63,37 +66,89 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         // Unknown services and methods stay UNIMPLEMENTED: nobody waits there for a decision.
         if request.uri().path() != CHECK {
             return self.inner.call(request).boxed();
         }
-        let peer = request
-            .extensions()
-            .get::<Peer>()
-            .copied()
-            .unwrap_or(Peer::Unix { uid: None });
+        let peer = peer(request.extensions());
         let layer = self.layer.clone();
         let Ok(place) = Arc::clone(&layer.in_flight).try_acquire_owned() else {
             let denial = Denial::bare(Reason::Overloaded);
             return async move { Ok(layer.refuse(peer, denial)) }.boxed();
         };
+        let arrival = Arrival::new(Arc::clone(&layer.authority), peer);
+        request.extensions_mut().insert(arrival.handled.clone());
         let decided = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         async move {
             let _place = place;
             let denial = match tokio::time::timeout(layer.time_limit, decided).await {
                 Ok(Ok(Ok(response))) => match failure(&response) {
-                    None => return Ok(response),
+                    None => {
+                        arrival.answered();
+                        return Ok(response);
+                    }
                     Some(denial) => denial,
                 },
                 Ok(Ok(Err(error))) => return Err(error),
                 Ok(Err(_panic)) => Denial::because(Reason::InternalError, "the handler panicked"),
                 Err(_elapsed) => Denial::because(Reason::DeadlineExceeded, "the request stalled"),
             };
+            arrival.answered();
             Ok(layer.refuse(peer, denial))
         }
         .boxed()
     }
+}
+
+/// Set once the handler has the request: from then on the request leaves its own record.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Handled(Arc<AtomicBool>);
+
+impl Handled {
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A request on its way in. Dropped before the handler has it or it is answered, it records that the proxy went away.
+#[derive(Debug)]
+struct Arrival {
+    authority: Arc<Authority>,
+    peer: Peer,
+    handled: Handled,
+    answered: bool,
+}
+
+impl Arrival {
+    fn new(authority: Arc<Authority>, peer: Peer) -> Self {
+        Self {
+            authority,
+            peer,
+            handled: Handled::default(),
+            answered: false,
+        }
+    }
+
+    fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        if !self.answered && !self.handled.0.load(Ordering::Relaxed) {
+            self.authority.abandoned(self.peer);
+        }
+    }
+}
+
+/// The peer of the connection that a request came over.
+///
+/// All connections of our listeners have one. One without it would be trusted with nothing.
+pub(super) fn peer(extensions: &http::Extensions) -> Peer {
+    const NOBODY: Peer = Peer::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
+    extensions.get().copied().unwrap_or(NOBODY)
 }
 
 impl RescueLayer {

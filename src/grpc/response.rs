@@ -43,7 +43,7 @@ pub(super) fn answer(decision: &Decision, asked: &Asked<'_>) -> Answer {
         },
         // The record already says what would have been.
         Outcome::Deny(_) if shadowed => {
-            let headers = header("x-attache-decision-id", &decision.id.to_string());
+            let headers = header(DECISION_ID, &decision.id.to_string());
             Answer::allow(allowed(headers.into_iter().collect(), asked), metadata)
         }
         Outcome::Deny(denial) => denied(decision, denial, asked, metadata),
@@ -53,10 +53,10 @@ pub(super) fn answer(decision: &Decision, asked: &Asked<'_>) -> Answer {
 /// The headers the service gets; `None` where a value can't stand in a header.
 fn permitted(decision: &Decision, permit: &Permit) -> Option<Vec<HeaderValueOption>> {
     Some(vec![
-        header("x-attache-caller", permit.caller.as_str())?,
-        header("x-attache-subject", permit.subject.as_str())?,
-        header("x-attache-decision-id", &decision.id.to_string())?,
-        header("x-attache-tier", permit.tier.as_str())?,
+        header(CALLER, permit.caller.as_str())?,
+        header(SUBJECT, permit.subject.as_str())?,
+        header(DECISION_ID, &decision.id.to_string())?,
+        header(TIER, permit.tier.as_str())?,
     ])
 }
 
@@ -66,10 +66,15 @@ fn allowed(headers: Vec<HeaderValueOption>, asked: &Asked<'_>) -> OkHttpResponse
             .iter()
             .any(|option| option.header.as_ref().is_some_and(|it| it.key == name))
     };
+    // A proxy may be set to keep some of the client's headers back from us: what the service trusts is removed unseen.
+    let trusted = TO_SERVICE
+        .iter()
+        .filter(|name| !asked.reserved.contains(name));
     // Envoy removes after it sets: a name in both lists would be lost.
     let headers_to_remove = asked
         .reserved
         .iter()
+        .chain(trusted)
         .filter(|name| !set(name))
         .map(|name| (*name).to_owned())
         .collect();
@@ -97,7 +102,7 @@ fn denied(decision: &Decision, denial: &Denial, asked: &Asked<'_>, metadata: Str
         header("cache-control", "no-store"),
         header("x-attache-decision", "deny"),
         header("x-attache-reason", reason.as_str()),
-        header("x-attache-decision-id", &id),
+        header(DECISION_ID, &id),
     ]
     .into_iter()
     .flatten()
@@ -213,5 +218,11 @@ fn text(key: &str, value: &str) -> (String, Value) {
     )
 }
 
+const CALLER: &str = "x-attache-caller";
+const SUBJECT: &str = "x-attache-subject";
+const DECISION_ID: &str = "x-attache-decision-id";
+const TIER: &str = "x-attache-tier";
+/// Everything that a service may learn from attache.
+const TO_SERVICE: [&str; 4] = [CALLER, SUBJECT, DECISION_ID, TIER];
 /// Bytes of a header value; longer ones make Envoy answer 500.
 const MAX_HEADER_VALUE: usize = 8 * 1024;

@@ -38,7 +38,8 @@ pub struct Embedded {
     /// Rego modules: files, or directories of which every `.rego` file but tests and every data document is read. Relative
     /// to the configuration file. Empty means the policy that attache ships, which allows what attache's own rules allow.
     pub modules: Vec<PathBuf>,
-    /// Data documents (`.json`, `.yaml`), merged into `data`: files, or directories of them.
+    /// Data documents (`.json`, `.yaml`), merged into `data`: files, or directories of them. A document with thousands of
+    /// members belongs beside the package of the rules, not into it, since evaluations copy the objects around a rule.
     pub data: Vec<PathBuf>,
     /// Whether the files are looked at again while running.
     pub reload: bool,
@@ -220,6 +221,21 @@ mod tests {
         assert_eq!(config.embedded.time_limit, Duration::from_millis(50));
         assert!(config.embedded.reload);
         assert!(config.embedded.modules.is_empty());
+    }
+
+    /// The kernel gives that file another content each time.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn files_that_keep_changing_are_not_taken_for_a_policy() {
+        let folder = tempfile::tempdir().unwrap();
+        let changing = folder.path().join("data.json");
+        std::os::unix::fs::symlink("/proc/sys/kernel/random/uuid", changing).unwrap();
+        let config = parse("embedded: {data: [data.json]}").unwrap();
+        let errors = config.load(folder.path()).unwrap_err();
+        assert_eq!(
+            errors[0].to_string(),
+            "`policy files` keep changing while they are read"
+        );
     }
 
     #[test]

@@ -11,8 +11,13 @@ use crate::policy::{Answer, Sources};
 const ALLOW: &str = "package agentweave.authz\nallow := true";
 const DENY: &str = "package agentweave.authz\nallow := false";
 
+/// With a time limit that a busy machine does not use up.
 fn config(entry: &str) -> Config {
-    serde_saphyr::from_str(&format!("embedded: {{modules: [{entry}]}}")).unwrap()
+    serde_saphyr::from_str(&format!("embedded: {{modules: [{entry}], time_limit: 5s}}")).unwrap()
+}
+
+fn shipped() -> Program {
+    config("").load(Path::new(".")).unwrap()
 }
 
 /// An engine that reads `policy.rego` in a folder of its own.
@@ -31,7 +36,7 @@ fn answer(engine: &EmbeddedEngine) -> Answer {
 
 #[tokio::test]
 async fn an_engine_answers_from_another_thread() {
-    let engine = Config::default().build(".".into()).unwrap();
+    let engine = config("").build(".".into()).unwrap();
     let verdict = engine.evaluate(Arc::new(Input::made_up())).await.unwrap();
     assert_eq!(verdict.answer, Answer::Allow);
     assert_eq!(verdict, engine.evaluate_now(&Input::made_up()).unwrap());
@@ -57,7 +62,7 @@ async fn no_more_evaluations_run_at_once_than_there_are_permits() {
         async move {
             aside(&permits, move || {
                 most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                let program = Config::default().load(Path::new(".")).unwrap();
+                let program = shipped();
                 running.fetch_sub(1, Ordering::SeqCst);
                 program.evaluate(&Input::made_up())
             })
@@ -74,7 +79,7 @@ async fn no_more_evaluations_run_at_once_than_there_are_permits() {
 async fn an_evaluation_that_nobody_waits_for_keeps_its_permit_until_it_ends() {
     let permits = Arc::new(Semaphore::new(1));
     let (end, ended) = std::sync::mpsc::channel::<()>();
-    let program = Config::default().load(Path::new(".")).unwrap();
+    let program = shipped();
     let abandoned = aside(&permits, move || {
         ended.recv().unwrap();
         program.evaluate(&Input::made_up())

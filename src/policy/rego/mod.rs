@@ -55,27 +55,18 @@ impl Program {
             limit: time_limit,
             check_interval: CHECK_INTERVAL,
         });
-        let unreadable: Vec<_> = sources
+        let mut errors: Vec<_> = sources
             .modules()
             .filter_map(|(name, text)| syntax::add_module(&mut engine, name, text).err())
             .collect();
-        if !unreadable.is_empty() {
-            return Err(unreadable);
+        let mut definitions = Definitions::default();
+        if errors.is_empty() {
+            definitions = vet::vet(engine.get_modules(), &mut errors);
+            errors.extend(undecidable(&definitions, path));
         }
-        let definitions = vet::vet(engine.get_modules())?;
-        let conflicting = add_data(&mut engine, sources, &definitions);
-        if !conflicting.is_empty() {
-            return Err(conflicting);
-        }
-        let undecided = match definitions.kind(&path.place()) {
-            Some(Kind::Complete) => None,
-            Some(Kind::Set) => Some("which is a set, neither a boolean nor an object"),
-            Some(Kind::Function) => Some("which is a function and would need arguments"),
-            None => Some("which no module defines"),
-        };
-        if let Some(fault) = undecided {
-            let rule = path.rule();
-            return Err(vec![LoadError::Decision { rule, fault }]);
+        add_data(&mut engine, sources, &definitions, &mut errors);
+        if !errors.is_empty() {
+            return Err(errors);
         }
         engine
             .compile_with_entrypoint(&path.rule().into())
@@ -157,13 +148,29 @@ impl fmt::Debug for Program {
     }
 }
 
-fn add_data(engine: &mut Engine, sources: &Sources, definitions: &Definitions) -> Vec<LoadError> {
-    let mut faults = Vec::new();
+/// Why the rule to ask for can't give an answer, whatever the input.
+fn undecidable(definitions: &Definitions, path: &DecisionPath) -> Option<LoadError> {
+    let fault = match definitions.kind(&path.place()) {
+        Some(Kind::Complete) => return None,
+        Some(Kind::Set) => "which is a set, neither a boolean nor an object",
+        Some(Kind::Function) => "which is a function and would need arguments",
+        None => "which no module defines",
+    };
+    let rule = path.rule();
+    Some(LoadError::Decision { rule, fault })
+}
+
+fn add_data(
+    engine: &mut Engine,
+    sources: &Sources,
+    definitions: &Definitions,
+    errors: &mut Vec<LoadError>,
+) {
     for (name, document) in sources.documents() {
         let document = match document {
             Ok(document) => document,
-            Err(fault) => {
-                faults.push(fault);
+            Err(error) => {
+                errors.push(error);
                 continue;
             }
         };
@@ -175,12 +182,11 @@ fn add_data(engine: &mut Engine, sources: &Sources, definitions: &Definitions) -
                 Err(error) => brief(&error),
             },
         };
-        faults.push(LoadError::Data {
+        errors.push(LoadError::Data {
             name: name.to_owned(),
             fault,
         });
     }
-    faults
 }
 
 /// Place and message of an engine's error, which otherwise shows the source over several lines.

@@ -18,10 +18,9 @@ use super::definitions::{Definitions, Kind};
 use super::reference::{self, Place, trace};
 use crate::policy::LoadError;
 
-/// The rules of `modules`, or everything in them that is refused.
-pub(super) fn vet(modules: &[Ref<Module>]) -> Result<Definitions, Vec<LoadError>> {
+/// What `modules` define. Everything in them that is refused is added to `errors`.
+pub(super) fn vet(modules: &[Ref<Module>], errors: &mut Vec<LoadError>) -> Definitions {
     let mut definitions = Definitions::default();
-    let mut refused = Vec::new();
     for module in modules {
         definitions.declare(module);
     }
@@ -29,17 +28,13 @@ pub(super) fn vet(modules: &[Ref<Module>]) -> Result<Definitions, Vec<LoadError>
         for rule in &module.policy {
             let mut reader = Reader::new(module, &definitions, rule);
             reader.rule(rule);
-            refused.append(&mut reader.refused);
+            errors.append(&mut reader.refused);
             let needs = reader.needs();
             definitions.depend(&reference::of_rule(module, rule), needs);
         }
     }
-    refused.extend(definitions.faults());
-    if refused.is_empty() {
-        Ok(definitions)
-    } else {
-        Err(refused)
-    }
+    errors.extend(definitions.faults());
+    definitions
 }
 
 /// Reads one rule: what it calls, what it refers to, and which names are its own.
@@ -339,4 +334,5 @@ fn format_fault(format: Option<&Ref<Expr>>) -> Option<&'static str> {
     }
 }
 
-const LITERAL_FORMAT: &str = "the format of `sprintf` must be a literal text, because a width in it can ask for any amount of memory";
+const LITERAL_FORMAT: &str = "the format of `sprintf` must be a literal text: a width in it can ask for any amount of \
+     memory";

@@ -14,7 +14,6 @@ use std::sync::Arc;
 pub(crate) use client::{Caller, Request};
 pub(crate) use pki::{Leaf, Pki};
 pub(crate) use process::eventually;
-pub(crate) use sidecar::attache_binary;
 pub(crate) use upstream::Seen;
 
 use self::envoy::Envoy;

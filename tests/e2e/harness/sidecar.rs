@@ -175,7 +175,7 @@ audit: {{sinks: [{{jsonl: "{home}/audit.jsonl"}}]}}
 }
 
 /// The program under test; `ATTACHE_BIN` names another build of it, a release build for instance.
-pub(crate) fn attache_binary() -> OsString {
+fn attache_binary() -> OsString {
     std::env::var_os("ATTACHE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_attache").into())
 }
 

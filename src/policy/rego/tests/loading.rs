@@ -61,6 +61,28 @@ fn every_unreadable_module_is_named() {
 }
 
 #[test]
+fn faults_of_different_kinds_are_told_together() {
+    let error = refused_files(&[
+        ("a.rego", "package p\nallowed if http.send({})"),
+        ("b.rego", "package p\nx if opa.runtime()"),
+        ("d.json", "[]"),
+    ]);
+    for expected in [
+        "`a.rego` line 2",
+        "`b.rego` line 2",
+        "`data.p.allow`",
+        "data `d.json`",
+    ] {
+        assert!(error.contains(expected), "{error}");
+    }
+    let error = refused_files(&[("a.rego", "package"), ("d.json", "[]")]);
+    assert!(
+        error.contains("`a.rego`") && error.contains("`d.json`"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_variable_that_is_never_bound_is_an_error_with_its_place() {
     assert_eq!(
         refused("allow if unbound == 1"),

@@ -1,0 +1,159 @@
+//! `attache audit`: what an auditor does with the trail, without the process that wrote it.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use crate::audit::{Broken, Summary, Verifier};
+
+use super::complain;
+
+/// Work on an audit trail
+#[derive(Debug, Args)]
+pub(super) struct Audit {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Verify that files of JSON lines are as their writers left them
+    #[command(after_help = "\
+Give rotated files oldest first. A cut-off end can't be seen in the files themselves: compare the printed heads with ones
+noted earlier.
+
+Exit code: 0 unbroken, 1 broken or not readable.")]
+    Verify {
+        /// Files written by the `jsonl` sink
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// Why a trail can't be called unbroken.
+#[derive(Debug, thiserror::Error)]
+enum VerifyError {
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is broken", place(path.as_deref(), *line))]
+    Broken {
+        path: Option<PathBuf>,
+        line: u64,
+        #[source]
+        source: Broken,
+    },
+}
+
+impl Audit {
+    pub(super) fn run(self) -> ExitCode {
+        let Command::Verify { files } = self.command;
+        match verify(&files) {
+            Ok(summary) => {
+                print(&summary);
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                complain(&error);
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn verify(files: &[PathBuf]) -> Result<Summary, VerifyError> {
+    let mut verifier = Verifier::default();
+    // Lines before each file, to find the file that a line of the whole set is in.
+    let mut starts = Vec::with_capacity(files.len());
+    let mut lines = 0;
+    for path in files {
+        starts.push((path, lines));
+        let unreadable = |source| VerifyError::Read {
+            path: path.clone(),
+            source,
+        };
+        let file = BufReader::new(File::open(path).map_err(unreadable)?);
+        for line in file.split(b'\n') {
+            lines += 1;
+            verifier
+                .line(&line.map_err(unreadable)?)
+                .map_err(|broken| located(&starts, broken))?;
+        }
+    }
+    verifier.finish().map_err(|broken| located(&starts, broken))
+}
+
+fn located(starts: &[(&PathBuf, u64)], source: Broken) -> VerifyError {
+    let file = starts
+        .iter()
+        .rev()
+        .find(|(_, before)| *before < source.line);
+    VerifyError::Broken {
+        path: file.map(|(path, _)| (*path).clone()),
+        line: source.line - file.map_or(0, |(_, before)| *before),
+        source,
+    }
+}
+
+fn place(path: Option<&Path>, line: u64) -> String {
+    path.map_or_else(
+        || format!("line {line}"),
+        |path| format!("{} line {line}", path.display()),
+    )
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn print(summary: &Summary) {
+    println!(
+        "unbroken: {} records of {} writers, {} lines torn by crashes and announced",
+        summary.records,
+        summary.heads.len(),
+        summary.torn_lines
+    );
+    for (writer, head) in &summary.heads {
+        let end = if head.stopped { "stopped" } else { "open" };
+        println!(
+            "{writer} seq={} hash={} {end}",
+            head.seq,
+            head.hash.as_str()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::text::sentence;
+
+    #[test]
+    fn a_broken_line_is_named_with_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = folder.path().join("audit.jsonl.1");
+        let second = folder.path().join("audit.jsonl");
+        fs::write(&first, "").unwrap();
+        fs::write(&second, "{}\n{}\n").unwrap();
+        let error = verify(&[first, second.clone()]).unwrap_err();
+        let text = sentence(&error);
+        assert!(
+            text.starts_with(&format!("{} line 1 is broken", second.display())),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let text = sentence(&verify(&["/nonexistent/audit.jsonl".into()]).unwrap_err());
+        assert!(
+            text.starts_with("cannot read /nonexistent/audit.jsonl"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,17 @@
+//! The doors, from outside: a whole process built by `App`, asked over its own sockets by clients that share no code
+//! with it. Envoy's messages come from `envoy-types`, an independent encoding of the same API.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod certificates;
+mod check;
+mod faults;
+mod harness;
+mod headers;
+mod paths;
