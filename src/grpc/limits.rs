@@ -4,14 +4,14 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// The `limits` section of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Longest time for one decision; keep it below the proxy's own timeout.
-    #[serde(with = "humantime_serde")]
+    /// Longest time for one decision, 1 ms to 1 min; keep it below the proxy's own timeout.
+    #[serde(deserialize_with = "request_timeout")]
     pub request_timeout: Duration,
     /// Threads that decide.
     pub workers: NonZeroUsize,
@@ -39,6 +39,47 @@ impl Default for Limits {
             max_connections: NonZeroUsize::MIN.saturating_add(9_999),
             max_in_flight: NonZeroUsize::MIN.saturating_add(1_023),
             shutdown_grace: Duration::from_secs(20),
+        }
+    }
+}
+
+fn request_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let limit = humantime_serde::deserialize(deserializer)?;
+    if (SHORTEST..=LONGEST).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(serde::de::Error::custom("must be from 1ms to 1min"))
+}
+
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(yaml: &str) -> Result<Limits, String> {
+        serde_json::from_str(yaml).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_section_has_every_limit() {
+        assert_eq!(parse("{}").unwrap(), Limits::default());
+    }
+
+    #[test]
+    fn a_limit_that_would_refuse_or_admit_everything_is_a_mistake() {
+        for (json, expected) in [
+            (r#"{"request_timeout": "0s"}"#, "from 1ms to 1min"),
+            (r#"{"request_timeout": "61s"}"#, "from 1ms to 1min"),
+            (r#"{"request_timeout": "500000years"}"#, "from 1ms to 1min"),
+            (r#"{"workers": 0}"#, "nonzero"),
+            (r#"{"max_in_flight": 0}"#, "nonzero"),
+            (r#"{"max_streams": 0}"#, "nonzero"),
+            (r#"{"max_strems": 1}"#, "max_strems"),
+        ] {
+            let error = parse(json).unwrap_err();
+            assert!(error.contains(expected), "{json}: {error}");
         }
     }
 }

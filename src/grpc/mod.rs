@@ -15,6 +15,7 @@ mod rescue;
 mod response;
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::lifecycle::Shutdown;
 
 pub use health::{HEALTH_SERVICES, HealthClientError, ServingStatus, health_routes, query_health};
 pub use limits::Limits;
-pub use listener::{Address, BindError, Bound, Connection};
+pub use listener::{Address, BindError, Bound, Connection, SocketFile};
 pub use rehearsal::{Rehearsal, RehearsalError, RequestFlags};
 
 use ext_authz::ExtAuthz;
@@ -48,9 +49,13 @@ pub struct ExtAuthzServer {
 impl ExtAuthzServer {
     /// A server that answers by `authority`, within `limits` over all its listeners.
     pub fn new(authority: Arc<Authority>, limits: Limits) -> Self {
+        let places = |limit: NonZeroUsize| {
+            // More than any machine holds; the semaphore panics above it.
+            Arc::new(Semaphore::new(limit.get().min(Semaphore::MAX_PERMITS)))
+        };
         Self {
-            in_flight: Arc::new(Semaphore::new(limits.max_in_flight.get())),
-            connections: Arc::new(Semaphore::new(limits.max_connections.get())),
+            in_flight: places(limits.max_in_flight),
+            connections: places(limits.max_connections),
             authority,
             limits,
         }

@@ -14,4 +14,7 @@ mod check;
 mod faults;
 mod harness;
 mod headers;
+mod health;
 mod paths;
+mod reload;
+mod shutdown;
