@@ -11,6 +11,7 @@
 
 mod certificates;
 mod check;
+mod eval;
 mod faults;
 mod harness;
 mod headers;
@@ -18,3 +19,5 @@ mod health;
 mod paths;
 mod reload;
 mod shutdown;
+mod start;
+mod wire;

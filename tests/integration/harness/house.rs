@@ -85,17 +85,26 @@ impl Plan {
         } else {
             self.listener.clone()
         };
-        let policy = if self.rego.is_empty() {
-            String::new()
+        let modules = if self.rego.is_empty() {
+            "[]"
         } else {
-            let more = &self.policy;
-            format!("policy: {{embedded: {{modules: [policy], {more}}}}}\n")
+            "[policy]"
+        };
+        // Where a test is not about time, a busy machine has enough of it.
+        let policy = match &*self.policy {
+            "" => "time_limit: 10s",
+            policy => policy,
+        };
+        let limits = if self.more.contains("limits:") {
+            ""
+        } else {
+            "limits: {request_timeout: 20s}"
         };
         format!(
             "trust_domain: example.org\n\
              listen:\n  ext_authz: [{listener}]\n  health: {{tcp: \"127.0.0.1:0\"}}\n\
              audit: {{sinks: [{{jsonl: audit.jsonl}}]}}\n\
-             {policy}{}\n{}\n",
+             policy: {{embedded: {{modules: {modules}, {policy}}}}}\n{limits}\n{}\n{}\n",
             self.rules, self.more
         )
     }
