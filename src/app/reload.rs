@@ -16,6 +16,7 @@ use tokio::time::MissedTickBehavior;
 use crate::audit::{Actor, Auditor, Details, EventType, Outcome, Record, Text};
 use crate::authority::{Authority, Rules};
 use crate::config::{Config, Fixed};
+use crate::identity::TrustLocal;
 use crate::lifecycle::{Notices, Shutdown};
 use crate::policy::{EmbeddedEngine, Reload};
 
@@ -29,7 +30,7 @@ pub(super) struct Reloader {
     auditor: Auditor,
     notices: Notices,
     reloads: Family<ReloadLabels, Counter>,
-    /// The last content of the file that was looked at, good or bad.
+    /// The last content of the file that was looked at, good or bad; nothing before the first look.
     seen: Option<String>,
     /// What was last said of a policy that can't be used; empty while the files are sound.
     policy_errors: String,
@@ -51,15 +52,18 @@ impl Reloader {
         notices: Notices,
         registry: &mut Registry,
     ) -> Self {
-        let reloads = Family::default();
+        let reloads = Family::<ReloadLabels, Counter>::default();
+        for what in ["config", "policy"] {
+            for result in ["changed", "rejected"] {
+                // There from the start, so that the first rejection is seen as a change.
+                drop(reloads.get_or_create(&ReloadLabels { what, result }));
+            }
+        }
         registry.register(
             "attache_reloads",
             "Live reloads, by what was reloaded (config, policy) and result (changed, rejected)",
             reloads.clone(),
         );
-        let seen = file
-            .as_ref()
-            .and_then(|path| std::fs::read_to_string(path).ok());
         Self {
             file,
             fixed,
@@ -68,7 +72,7 @@ impl Reloader {
             auditor,
             notices,
             reloads,
-            seen,
+            seen: None,
             policy_errors: String::new(),
         }
     }
@@ -129,7 +133,12 @@ impl Reloader {
         }
     }
 
-    fn apply(&mut self, config: Config) {
+    fn apply(&self, config: Config) {
+        if config.rules.revision == self.authority.rules().revision {
+            // At the first look, and where a bad version was taken back.
+            self.notices.clear("config");
+            return;
+        }
         if config.fixed == self.fixed {
             self.notices.clear("restart");
         } else {
@@ -138,7 +147,7 @@ impl Reloader {
             self.notices.set("restart", text);
         }
         let revision = Arc::clone(&config.rules.revision);
-        notice_shadowed_routes(&config.rules, &self.notices);
+        notice_rules(&config.rules, &self.notices);
         self.authority.replace_rules(Arc::new(config.rules));
         for warning in config.warnings {
             tracing::warn!(%warning, "questionable configuration");
@@ -204,8 +213,21 @@ impl Reloader {
     }
 }
 
+/// Says of the tables in force what an operator must not overlook.
+pub(super) fn notice_rules(rules: &Rules, notices: &Notices) {
+    if rules.peps.trust_local == TrustLocal::Loopback {
+        let text =
+            "identity.trust_local is loopback: any process of this host may speak for callers";
+        tracing::warn!("{text}");
+        notices.set("identity", text);
+    } else {
+        notices.clear("identity");
+    }
+    notice_shadowed_routes(rules, notices);
+}
+
 /// Says which routes do not bind.
-pub(super) fn notice_shadowed_routes(rules: &Rules, notices: &Notices) {
+fn notice_shadowed_routes(rules: &Rules, notices: &Notices) {
     let routes: Vec<_> = rules.routes.in_shadow_mode().collect();
     if routes.is_empty() {
         notices.clear("shadow");
