@@ -59,7 +59,7 @@ pub enum StartError {
     )]
     Audit(#[source] AuditError),
     /// The audit trail can be opened and takes no records.
-    #[error("the audit trail took no record within {}", humantime::format_duration(*.0))]
+    #[error("the audit trail took no record within {}; look at the first of audit.sinks", humantime::format_duration(*.0))]
     AuditTimeout(Duration),
     /// A socket for proxies can't be bound.
     #[error(transparent)]

@@ -22,8 +22,8 @@ pub(super) struct Audit {
 enum Command {
     /// Verify that files of JSON lines are as their writers left them
     #[command(after_help = "\
-Give rotated files oldest first. A cut-off end can't be seen in the files themselves: compare the printed heads with ones
-noted earlier.
+Give rotated files oldest first. A cut-off end can't be seen in the files themselves: compare the printed heads \
+with ones noted earlier.
 
 Exit code: 0 unbroken, 1 broken or not readable.")]
     Verify {
