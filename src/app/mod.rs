@@ -238,7 +238,7 @@ impl App {
         ));
 
         let mut workers = Vec::new();
-        for number in 0..fixed.limits.workers.get() {
+        for number in 0..fixed.limits.workers {
             let shared = worker::share(&sockets).map_err(RunError::Worker)?;
             let grace = fixed.limits.shutdown_grace;
             let worker = worker::start(number, server.clone(), shared, shutdown.clone(), grace)

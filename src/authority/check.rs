@@ -247,7 +247,7 @@ fn resolve<'a>(
 ) -> Result<Operation<'a>, Denial> {
     let resolved = match rules.routes.resolve(http.method, host, path) {
         Err(Unresolved::NoRoute) => {
-            let trusted = rules.peps.context_extensions.contains(&pep);
+            let trusted = rules.peps.may_name_operations(pep);
             rules.fallback.resolve(http.method, path, trusted, |key| {
                 question.extensions.get(key).map(String::as_str)
             })
@@ -258,6 +258,7 @@ fn resolve<'a>(
         let reason = match &error {
             Unresolved::NoRoute => Reason::RouteUnmatched,
             Unresolved::InvalidCapture { .. } => Reason::InvalidCapture,
+            Unresolved::SlashAside => Reason::AmbiguousPath,
             Unresolved::Extension(_) => Reason::BadRequest,
         };
         Denial::because(reason, sentence(&error))
@@ -321,7 +322,8 @@ fn input(
         caller: known.caller.clone(),
         target: operation
             .target
-            .or_else(|| question.destination.and_then(|it| it.parse().ok())),
+            .or_else(|| question.destination.and_then(|it| it.parse().ok()))
+            .or_else(|| operation.resource.as_str().parse().ok()),
         action: operation.action,
         resource: operation.resource,
         tier: known.tier,

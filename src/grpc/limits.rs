@@ -1,31 +1,37 @@
 //! What one process takes on at most. Every limit is set explicitly; the stack's own defaults are not relied on.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 /// The `limits` section of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Longest time for one decision, 1 ms to 1 min; keep it below the proxy's own timeout.
+    /// Longest time for one decision, 1ms to 10s; keep it below the proxy's own timeout.
     #[serde(deserialize_with = "request_timeout")]
     pub request_timeout: Duration,
-    /// Threads that decide.
-    pub workers: NonZeroUsize,
-    /// Largest CheckRequest, as `1MiB`.
+    /// Threads that decide, 1 to 64.
+    #[serde(deserialize_with = "workers")]
+    pub workers: usize,
+    /// Largest CheckRequest, 4KiB to 64MiB, as `1MiB`.
+    #[serde(deserialize_with = "max_message")]
     pub max_message: ByteSize,
     /// Streams one connection may have open. A proxy uses a fresh connection before it learns the limit, and what it
     /// puts above is refused; requests under decision are bounded by `max_in_flight`.
     pub max_streams: NonZeroU32,
-    /// Open connections over all listeners; further ones wait unaccepted.
-    pub max_connections: NonZeroUsize,
-    /// Requests under decision over all connections; further ones are denied as `overloaded`.
-    pub max_in_flight: NonZeroUsize,
-    /// How long a stop waits for what is under way.
-    #[serde(with = "humantime_serde")]
+    /// Open connections over all listeners, 1 to 1000000; further ones wait unaccepted.
+    #[serde(deserialize_with = "count")]
+    pub max_connections: usize,
+    /// Requests under decision over all connections, 1 to 1000000; further ones are denied as `overloaded`.
+    #[serde(deserialize_with = "count")]
+    pub max_in_flight: usize,
+    /// How long a stop waits for what is under way, at most 1h.
+    #[serde(deserialize_with = "shutdown_grace")]
     pub shutdown_grace: Duration,
 }
 
@@ -33,53 +39,103 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             request_timeout: Duration::from_millis(150),
-            workers: NonZeroUsize::MIN,
+            workers: 1,
             max_message: ByteSize::mib(1),
             max_streams: NonZeroU32::MIN.saturating_add(1_023),
-            max_connections: NonZeroUsize::MIN.saturating_add(9_999),
-            max_in_flight: NonZeroUsize::MIN.saturating_add(1_023),
+            max_connections: 10_000,
+            max_in_flight: 1_024,
             shutdown_grace: Duration::from_secs(20),
         }
     }
 }
 
 fn request_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let limit = humantime_serde::deserialize(deserializer)?;
-    if (SHORTEST..=LONGEST).contains(&limit) {
-        return Ok(limit);
-    }
-    Err(serde::de::Error::custom("must be from 1ms to 1min"))
+    duration(
+        deserializer,
+        Duration::from_millis(1)..=Duration::from_secs(10),
+    )
 }
 
-const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_secs(60);
+fn shutdown_grace<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration(deserializer, Duration::ZERO..=Duration::from_secs(3600))
+}
+
+fn duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    range: RangeInclusive<Duration>,
+) -> Result<Duration, D::Error> {
+    let duration = humantime_serde::deserialize(deserializer)?;
+    if range.contains(&duration) {
+        return Ok(duration);
+    }
+    let (least, most) = range.into_inner();
+    Err(D::Error::custom(format_args!(
+        "{} is out of range: write {} to {}",
+        humantime::format_duration(duration),
+        humantime::format_duration(least),
+        humantime::format_duration(most)
+    )))
+}
+
+fn max_message<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+    let size = ByteSize::deserialize(deserializer)?;
+    if (ByteSize::kib(4)..=ByteSize::mib(64)).contains(&size) {
+        return Ok(size);
+    }
+    Err(D::Error::custom(format_args!(
+        "{size} is out of range: write 4KiB to 64MiB"
+    )))
+}
+
+fn workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    number(deserializer, 64)
+}
+
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    number(deserializer, 1_000_000)
+}
+
+fn number<'de, D: Deserializer<'de>>(deserializer: D, most: usize) -> Result<usize, D::Error> {
+    let number = usize::deserialize(deserializer)?;
+    if (1..=most).contains(&number) {
+        return Ok(number);
+    }
+    Err(D::Error::custom(format_args!(
+        "{number} is out of range: write 1 to {most}"
+    )))
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(yaml: &str) -> Result<Limits, String> {
-        serde_json::from_str(yaml).map_err(|error| error.to_string())
+    fn read(yaml: &str) -> Result<Limits, String> {
+        serde_saphyr::from_str(yaml).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn an_empty_section_has_every_limit() {
-        assert_eq!(parse("{}").unwrap(), Limits::default());
+    fn what_is_left_out_has_its_default() {
+        assert_eq!(read("{}").unwrap(), Limits::default());
+        let limits = read("{request_timeout: 2s, max_message: 512KiB}").unwrap();
+        assert_eq!(limits.request_timeout, Duration::from_secs(2));
+        assert_eq!(limits.max_message, ByteSize::kib(512));
     }
 
     #[test]
-    fn a_limit_that_would_refuse_or_admit_everything_is_a_mistake() {
-        for (json, expected) in [
-            (r#"{"request_timeout": "0s"}"#, "from 1ms to 1min"),
-            (r#"{"request_timeout": "61s"}"#, "from 1ms to 1min"),
-            (r#"{"request_timeout": "500000years"}"#, "from 1ms to 1min"),
-            (r#"{"workers": 0}"#, "nonzero"),
-            (r#"{"max_in_flight": 0}"#, "nonzero"),
-            (r#"{"max_streams": 0}"#, "nonzero"),
-            (r#"{"max_strems": 1}"#, "max_strems"),
+    fn a_limit_that_could_not_be_kept_is_refused() {
+        for (yaml, range) in [
+            ("{request_timeout: 0s}", "1ms to 10s"),
+            ("{request_timeout: 100years}", "1ms to 10s"),
+            ("{shutdown_grace: 2h}", "0s to 1h"),
+            ("{max_message: 1B}", "4KiB to 64MiB"),
+            ("{max_message: 1GiB}", "4KiB to 64MiB"),
+            ("{workers: 0}", "1 to 64"),
+            ("{max_connections: 0}", "1 to 1000000"),
+            ("{max_in_flight: 18446744073709551615}", "1 to 1000000"),
         ] {
-            let error = parse(json).unwrap_err();
-            assert!(error.contains(expected), "{json}: {error}");
+            let error = read(yaml).unwrap_err();
+            assert!(error.contains(range), "{yaml}: {error}");
         }
+        assert!(read("{max_streams: 0}").is_err());
     }
 }

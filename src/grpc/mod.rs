@@ -15,7 +15,6 @@ mod rescue;
 mod response;
 
 use std::io;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,13 +48,9 @@ pub struct ExtAuthzServer {
 impl ExtAuthzServer {
     /// A server that answers by `authority`, within `limits` over all its listeners.
     pub fn new(authority: Arc<Authority>, limits: Limits) -> Self {
-        let places = |limit: NonZeroUsize| {
-            // More than any machine holds; the semaphore panics above it.
-            Arc::new(Semaphore::new(limit.get().min(Semaphore::MAX_PERMITS)))
-        };
         Self {
-            in_flight: places(limits.max_in_flight),
-            connections: places(limits.max_connections),
+            in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
+            connections: Arc::new(Semaphore::new(limits.max_connections)),
             authority,
             limits,
         }

@@ -85,6 +85,9 @@ pub enum Unresolved {
         /// The capture; `*` or `**` where the segment is not remembered.
         name: String,
     },
+    /// An earlier route matches but for the slash at the end, which many services ignore.
+    #[error("an earlier route matches this path but for the slash at its end")]
+    SlashAside,
     /// The proxy names an operation that can't be read.
     #[error("the proxy's context extensions name no operation")]
     Extension(#[source] ExtensionProblem),

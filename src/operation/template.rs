@@ -215,6 +215,23 @@ pub(super) fn is_plain(value: &str) -> bool {
             .all(|character| is_literal(character) && !matches!(character, '%' | ';'))
 }
 
+/// Whether every service reads a segment under a wildcard alike, when it has been put into canonical form.
+///
+/// Escapes of what can't stand in a path otherwise have one: the space and everything beyond ASCII. `%3A`, `%3B`, `%25` and
+/// the like are read as `:`, `;`, `%` by some services and left as they are by others.
+pub(super) fn has_one_reading(segment: &str) -> bool {
+    let mut escapes = segment.split('%');
+    let before = escapes.next().unwrap_or_default();
+    let plain = |text: &str| !text.contains(';');
+    plain(before)
+        && escapes.all(|piece| {
+            let (digits, rest) = piece.split_at_checked(2).unwrap_or((piece, ""));
+            let must_be_escaped =
+                digits == "20" || digits.starts_with(|high| matches!(high, '8'..='9' | 'A'..='F'));
+            must_be_escaped && plain(rest)
+        })
+}
+
 /// The name in `{name}`.
 fn capture_name<'a>(segment: &'a str, whole: &str) -> Result<&'a str, String> {
     segment

@@ -51,6 +51,20 @@ struct Lookup<'a> {
     /// Whether `*` stands for this method.
     standard: bool,
     found: Option<usize>,
+    /// The first route that matches but for the slash at the end.
+    twin: Option<usize>,
+}
+
+/// What a lookup found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Match {
+    /// No route.
+    Nothing,
+    /// The lowest number of a route that matches.
+    Route(usize),
+    /// An earlier route would match if the path had, or had not, the slash at its end. Many services take the two paths for
+    /// one, so the earlier route was meant to have a say.
+    SlashAside,
 }
 
 impl Index {
@@ -86,17 +100,13 @@ impl Index {
         }
     }
 
-    /// The lowest number of a route that matches.
-    pub(super) fn first(
-        &self,
-        method: &str,
-        host: &Host<'_>,
-        path: &NormalPath<'_>,
-    ) -> Option<usize> {
+    /// The first route that matches.
+    pub(super) fn first(&self, method: &str, host: &Host<'_>, path: &NormalPath<'_>) -> Match {
         let mut lookup = Lookup {
             method,
             standard: STANDARD_METHODS.contains(&method),
             found: None,
+            twin: None,
         };
         let rest = path.as_str().strip_prefix('/');
         self.any.search(rest, &mut lookup);
@@ -113,7 +123,11 @@ impl Index {
             }
             name = parent;
         }
-        lookup.found
+        match (lookup.found, lookup.twin) {
+            (Some(found), Some(twin)) if twin < found => Match::SlashAside,
+            (Some(found), _) => Match::Route(found),
+            (None, _) => Match::Nothing,
+        }
     }
 }
 
@@ -127,8 +141,8 @@ impl Node {
         }
         lookup.take(&self.open);
         let here = match rest {
-            None => return lookup.take(&self.bare),
-            Some("") => return lookup.take(&self.slash),
+            None => return lookup.end(&self.bare, &self.slash),
+            Some("") => return lookup.end(&self.slash, &self.bare),
             Some(here) => here,
         };
         let (segment, rest) = match here.split_once('/') {
@@ -155,12 +169,23 @@ impl Lookup<'_> {
     }
 
     fn take(&mut self, leaf: &Leaf) {
+        let number = self.matching(leaf);
+        if self.wants(number) {
+            self.found = number;
+        }
+    }
+
+    /// Takes the routes that end as the path does, and remembers those that differ in the slash alone.
+    fn end(&mut self, same: &Leaf, other: &Leaf) {
+        self.take(same);
+        let other = self.matching(other);
+        self.twin = self.twin.into_iter().chain(other).min();
+    }
+
+    /// The first route in `leaf` that has the method.
+    fn matching(&self, leaf: &Leaf) -> Option<usize> {
         let listed = leaf.listed.get(self.method).copied();
         let standard = leaf.standard.filter(|_| self.standard);
-        for number in [listed, standard] {
-            if self.wants(number) {
-                self.found = number;
-            }
-        }
+        listed.into_iter().chain(standard).min()
     }
 }

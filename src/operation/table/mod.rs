@@ -1,16 +1,18 @@
 //! Decides which operation a request is: the first route in the order of the file that matches.
 //!
 //! The first match is final. Where a value that it takes from the path is not one plain segment, the request is refused;
-//! a later route is never asked instead. The same goes for a segment with parameters (`a;x`) under `*` or `**`: some
-//! services cut the parameters off and so serve what an earlier, stricter route was written for.
+//! a later route is never asked instead. The same goes for a segment under `*` or `**` that a service could take for another
+//! one, and so serve what an earlier, stricter route was written for: one with parameters (`a;x`), which some cut off, and
+//! one with an escape of what may stand unescaped (`a%3Ab` for `a:b`), which most decode. And for a path that an earlier
+//! route matches but for the slash at the end, which many ignore.
 
 use std::sync::Arc;
 
 use super::host::Host;
 use super::path::NormalPath;
 use super::route::{Route, RouteConfig};
-use super::template::{Segment, is_plain};
-use super::trie::Index;
+use super::template::{Segment, has_one_reading, is_plain};
+use super::trie::{Index, Match};
 use super::{Mode, Operation, Unresolved};
 
 /// The routes of the configuration, checked and indexed. An empty table matches nothing.
@@ -80,11 +82,11 @@ impl RouteTable {
         host: &Host<'_>,
         path: &'a NormalPath<'_>,
     ) -> Result<Operation<'a>, Unresolved> {
-        let route = self
-            .index
-            .first(method, host, path)
-            .and_then(|number| self.routes.get(number))
-            .ok_or(Unresolved::NoRoute)?;
+        let route = match self.index.first(method, host, path) {
+            Match::Route(number) => self.routes.get(number).ok_or(Unresolved::NoRoute)?,
+            Match::Nothing => return Err(Unresolved::NoRoute),
+            Match::SlashAside => return Err(Unresolved::SlashAside),
+        };
         let params = captures(route, path)?;
         let resource = route
             .resource
@@ -112,8 +114,8 @@ fn captures<'a>(
         match route.path.segments.get(at) {
             Some(Segment::Capture(name)) if is_plain(value) => params.push((&**name, value)),
             Some(Segment::Capture(name)) => return invalid(name),
-            Some(Segment::Any) if value.contains(';') => return invalid("*"),
-            None if value.contains(';') => return invalid("**"),
+            Some(Segment::Any) if !has_one_reading(value) => return invalid("*"),
+            None if !has_one_reading(value) => return invalid("**"),
             Some(Segment::Literal(_) | Segment::Any) | None => {}
         }
     }

@@ -156,6 +156,59 @@ fn the_slash_at_the_end_counts() {
 }
 
 #[test]
+fn a_slash_at_the_end_does_not_lead_past_an_earlier_route() {
+    let table = table(
+        r#"
+        - {path: "/admin", resource: admin, action: read}
+        - {path: "/shop/", resource: shop, action: read}
+        - {method: POST, path: "/posted", resource: posted, action: create}
+        - {path: "/**", resource: rest, action: read}
+        - {path: "/late", resource: late, action: read}
+        "#,
+    );
+    for request in ["GET /admin/", "GET /shop", "POST /posted/"] {
+        assert_eq!(
+            ask(&table, request),
+            Err(Unresolved::SlashAside),
+            "{request}"
+        );
+    }
+    is(&table, "GET /admin", "read admin");
+    is(&table, "GET /shop/", "read shop");
+    is(&table, "GET /posted/", "read rest");
+    is(&table, "GET /late/", "read rest");
+    is(&table, "GET /other/", "read rest");
+}
+
+#[test]
+fn an_escape_that_services_decode_does_not_lead_past_an_earlier_route() {
+    let table = table(
+        r#"
+        - {path: "/v1/docs:purge", resource: purge, action: delete}
+        - {path: "/v1/*", resource: docs, action: read}
+        - {path: "/admin/**", resource: admin, action: read}
+        - {path: "/**", resource: rest, action: read}
+        "#,
+    );
+    is(&table, "GET /v1/docs:purge", "delete purge");
+    is_invalid(&table, "GET /v1/docs%3Apurge", "*");
+    is_invalid(&table, "GET /v1/docs%253Apurge", "*");
+    for path in [
+        "/admin%3Bx/users",
+        "/admin%3Fx",
+        "/admin%23x",
+        "/admin;x/users",
+        "/a/%40",
+        "/%7Bx%7D",
+    ] {
+        is_invalid(&table, &format!("GET {path}"), "**");
+    }
+    for path in ["/a%20b", "/caf%C3%A9", "/a@b,c=d"] {
+        is(&table, &format!("GET {path}"), "read rest");
+    }
+}
+
+#[test]
 fn methods_are_compared_letter_by_letter_and_a_star_means_the_usual_ones() {
     // E26
     let table = table(
@@ -320,7 +373,7 @@ fn parameters_are_refused_under_a_wildcard_and_taken_literally_in_a_literal() {
     is_invalid(&table, "GET /admin/secret;x", "**");
     is_invalid(&table, "GET /x/a;b", "*");
     is(&table, "GET /matrix;v=1", "read matrix");
-    is(&table, "GET /x/a%3Bb", "read x");
+    is_invalid(&table, "GET /x/a%3Bb", "*");
 }
 
 #[test]
@@ -480,6 +533,21 @@ fn any_route() -> impl Strategy<Value = RouteConfig> {
     })
 }
 
+/// The first route that matches and does not end in `**`.
+fn naive_end(routes: &[RouteConfig], method: &str, host: &str, path: &str) -> Option<usize> {
+    let ended: Vec<_> = routes
+        .iter()
+        .cloned()
+        .map(|mut route| {
+            if route.path.as_deref().is_some_and(|it| it.ends_with("**")) {
+                route.path = Some("/never/asked/for".to_owned());
+            }
+            route
+        })
+        .collect();
+    naive(&ended, method, host, path)
+}
+
 fn any_path() -> impl Strategy<Value = String> {
     let segment = prop::sample::select(vec!["a", "b", "c", "d"]);
     (prop::collection::vec(segment, 0..6), any::<bool>()).prop_map(|(segments, slash)| {
@@ -510,8 +578,17 @@ proptest! {
         }
         let table = RouteTable::compile(&routes).unwrap();
         for path in &paths {
-            let found = ask(&table, &format!("{method} {host}{path}")).ok();
-            let wanted = naive(&routes, method, host, path).map(|number| format!("read {number}"));
+            let found = ask(&table, &format!("{method} {host}{path}"));
+            let twin = match path.strip_suffix('/') {
+                Some("") => None,
+                Some(bare) => naive_end(&routes, method, host, bare),
+                None => naive_end(&routes, method, host, &format!("{path}/")),
+            };
+            let wanted = match (naive(&routes, method, host, path), twin) {
+                (None, _) => Err(Unresolved::NoRoute),
+                (Some(number), Some(twin)) if twin < number => Err(Unresolved::SlashAside),
+                (Some(number), _) => Ok(format!("read {number}")),
+            };
             prop_assert_eq!(found, wanted, "{} {}{}", method, host, path);
         }
     }

@@ -1,0 +1,120 @@
+//! docs/commands.md, and commands wherever they stand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use attache::cli::Cli;
+use clap::CommandFactory as _;
+
+use crate::markdown::{blocks, code, code_spans, documents, prose, read, root, tables_of};
+
+/// Flags by command, as the binary takes them.
+fn accepted() -> BTreeMap<String, BTreeSet<String>> {
+    let cli = Cli::command();
+    let commands = cli.get_subcommands().map(|command| {
+        let flags = command.get_arguments().filter_map(|it| it.get_long());
+        let flags = flags.map(|flag| format!("--{flag}")).collect();
+        (command.get_name().to_owned(), flags)
+    });
+    commands.collect()
+}
+
+#[test]
+fn every_command_and_flag_is_listed_and_no_other() {
+    let mut listed = BTreeMap::new();
+    for table in tables_of("docs/commands.md", "flag") {
+        let command = table.heading.strip_prefix("attache ").unwrap().to_owned();
+        let flags = table.rows.iter().map(|row| code(&row[0])).collect();
+        listed.insert(command, flags);
+    }
+    assert_eq!(listed, accepted());
+}
+
+#[test]
+fn commands_in_text_and_examples_exist() {
+    let accepted = accepted();
+    let mut seen = 0;
+    for document in documents() {
+        let text = read(&document);
+        let mut commands = code_spans(&prose(&text));
+        for block in blocks(&text) {
+            let lines = block
+                .text
+                .lines()
+                .filter_map(|line| line.strip_prefix("$ "));
+            commands.extend(lines.map(str::to_owned));
+        }
+        for command in commands {
+            let Some(line) = command.strip_prefix("attache ") else {
+                continue;
+            };
+            seen += 1;
+            let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+            if matches!(name, "--version" | "help") {
+                continue;
+            }
+            let flags = accepted.get(name);
+            let flags = flags.unwrap_or_else(|| panic!("{document}: `attache {line}`"));
+            for flag in rest.split(' ').filter(|word| word.starts_with("--")) {
+                assert!(flags.contains(flag), "{document}: `attache {line}`: {flag}");
+            }
+        }
+    }
+    assert!(seen > 10, "only {seen}");
+}
+
+#[test]
+fn the_environment_variable_that_is_documented_is_read() {
+    let cli = Cli::command();
+    let serve = cli.find_subcommand("serve").unwrap();
+    let config = serve
+        .get_arguments()
+        .find(|it| it.get_id() == "config")
+        .unwrap();
+    assert_eq!(config.get_env().unwrap(), "ATTACHE_CONFIG");
+    for document in ["docs/commands.md", "docs/configuration.md"] {
+        assert!(read(document).contains("`ATTACHE_CONFIG`"), "{document}");
+    }
+}
+
+/// The output that a document shows below `$ attache eval …` and `$ attache check …`.
+#[test]
+fn shown_output_is_what_the_command_prints() {
+    let mut seen = 0;
+    for document in documents() {
+        for block in blocks(&read(&document)) {
+            for (command, output) in shown(&block.text) {
+                let words: Vec<_> = command.split(' ').collect();
+                let ["attache", "eval" | "check", ..] = words[..] else {
+                    continue;
+                };
+                let run = Command::new(env!("CARGO_BIN_EXE_attache"))
+                    .args(&words[1..])
+                    .current_dir(root())
+                    .env_remove("ATTACHE_CONFIG")
+                    .output()
+                    .unwrap();
+                let printed = String::from_utf8(run.stdout).unwrap();
+                assert_eq!(output, printed, "{document}: {command}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 4, "only {seen}");
+}
+
+/// Commands of a console block with the output below each.
+fn shown(block: &str) -> Vec<(String, String)> {
+    let mut shown: Vec<(String, String)> = Vec::new();
+    for line in block.lines() {
+        match (line.strip_prefix("$ "), shown.last_mut()) {
+            (Some(command), _) => shown.push((command.to_owned(), String::new())),
+            (None, Some((_, output))) => {
+                output.push_str(line);
+                output.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    shown
+}

@@ -1,0 +1,148 @@
+//! docs/policy.md.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use attache::audit::Memory;
+use attache::authority::{Authority, Metrics};
+use attache::clock::{Clock, MockClock, Timestamp};
+use attache::config::Config;
+use attache::grpc::{Rehearsal, RequestFlags};
+use attache::identity::Peer;
+use attache::policy::{Input, LoadError, PolicyEngine, PolicyError, Program, Sources, Verdict};
+use prometheus_client::registry::Registry;
+use serde_json::Value;
+
+use crate::markdown::{blocks, code, code_spans, read, tables_of};
+
+/// Keeps what it is asked.
+#[derive(Debug, Default)]
+struct Ear {
+    heard: Mutex<Option<Value>>,
+}
+
+#[async_trait::async_trait]
+impl PolicyEngine for Ear {
+    async fn evaluate(&self, input: Arc<Input>) -> Result<Verdict, PolicyError> {
+        *self.heard.lock().unwrap() = Some(serde_json::to_value(&*input).unwrap());
+        Err(PolicyError::Interrupted)
+    }
+}
+
+#[tokio::test]
+async fn the_shown_input_is_what_the_engine_is_asked() {
+    let blocks = blocks(&read("docs/policy.md"));
+    let config = blocks.iter().find(|it| it.info == "yaml").unwrap();
+    let config = Config::parse(&config.text, "docs/policy.md".as_ref()).unwrap();
+    let now = Timestamp::from_unix_seconds(1_767_225_600);
+    let clock: Arc<dyn Clock> = Arc::new(MockClock::new(now));
+    let (_memory, auditor, _writer) = Memory::auditor(Arc::clone(&clock)).unwrap();
+    let ear = Arc::new(Ear::default());
+    let authority = Authority::new(
+        Arc::new(config.rules),
+        Arc::clone(&ear) as _,
+        auditor,
+        clock,
+        Metrics::new(&mut Registry::default()),
+    );
+    let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-environment", "production"),
+        ("x-other", "not declared, not seen"),
+    ];
+    let request = RequestFlags {
+        caller: Some("spiffe://example.org/svc/editor".to_owned()),
+        destination: Some("spiffe://example.org/svc/documents".to_owned()),
+        method: "PUT".to_owned(),
+        host: "API.example.org:443".to_owned(),
+        path: "/documents/42?draft=1".to_owned(),
+        headers: headers.map(pair).into(),
+        extensions: vec![pair(("purpose", "correction"))],
+        body: Some(r#"{"title": "Minutes", "pages": 3}"#.to_owned()),
+    };
+    let peer = Peer::Unix { uid: None };
+    Rehearsal::from(request)
+        .decide(&authority, peer, Duration::from_secs(5))
+        .await;
+
+    let heard = ear.heard.lock().unwrap().take().unwrap();
+    let shown = blocks.iter().find(|it| it.info == "json").unwrap();
+    let shown: Value = serde_json::from_str(&shown.text).unwrap();
+    assert_eq!(shown, heard, "{heard:#}");
+
+    let mut described = BTreeSet::new();
+    for row in &tables_of("docs/policy.md", "member")[0].rows {
+        described.extend(code_spans(&row[0]));
+    }
+    let members: BTreeSet<_> = heard.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(described, members);
+}
+
+/// The names in a table of src/policy/rego/builtins.rs, which is private to the engine.
+fn names_in(table: &str) -> BTreeSet<String> {
+    let source = read("src/policy/rego/builtins.rs");
+    let (_, rest) = source.split_once(&format!("const {table}: ")).unwrap();
+    let (_, rest) = rest.split_once("&[\n").unwrap();
+    let (body, _) = rest.split_once("\n];").unwrap();
+    let quoted = body.split('"').skip(1).step_by(2);
+    let is_name = |word: &&str| !word.contains(' ');
+    quoted.filter(is_name).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_builtin_is_listed_as_what_it_is() {
+    let text = read("docs/policy.md");
+    let (_, rest) = text.split_once("\nOffered:\n").unwrap();
+    let (offered, _) = rest.split_once("\nRefused, ").unwrap();
+    let offered: BTreeSet<_> = code_spans(offered).into_iter().collect();
+    assert_eq!(offered, names_in("ALLOWED"));
+
+    let rows = &tables_of("docs/policy.md", "builtin")[0].rows;
+    let refused: BTreeSet<_> = rows.iter().map(|row| code(&row[0])).collect();
+    let mut known = names_in("EXCLUDED");
+    // What `|` and `&` call; no policy is written with these names.
+    known.retain(|name| !name.starts_with("__builtin"));
+    assert_eq!(refused, known);
+    for name in &refused {
+        assert!(is_refused(name), "{name}");
+    }
+    for name in ["http.send", "io.jwt.decode", "crypto.sha256"] {
+        assert!(is_refused(name), "{name}");
+    }
+}
+
+fn is_refused(builtin: &str) -> bool {
+    let mut sources = Sources::default();
+    let module = format!("package agentweave.authz\nallow if {builtin}(input.a)\n");
+    sources.insert("a.rego", module);
+    let path = "agentweave/authz/allow".parse().unwrap();
+    let Err(errors) = Program::compile(&sources, &path, Duration::from_secs(5)) else {
+        return false;
+    };
+    errors
+        .iter()
+        .all(|error| matches!(error, LoadError::Refused { .. }))
+}
+
+#[test]
+fn every_sample_is_listed_and_no_other() {
+    let mut listed = BTreeSet::new();
+    for row in &tables_of("docs/policy.md", "file")[0].rows {
+        listed.insert(code(&row[0]));
+    }
+    let mut there = BTreeSet::new();
+    for folder in ["", "samples/"] {
+        let path = crate::markdown::root().join("deploy/policy").join(folder);
+        for entry in std::fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let is_rego = path.extension().is_some_and(|it| it == "rego");
+            if is_rego && !name.ends_with("_test") {
+                there.insert(format!("{folder}{name}.rego"));
+            }
+        }
+    }
+    assert_eq!(listed, there);
+}
