@@ -279,7 +279,7 @@ async fn a_deadline_that_passes_while_the_request_arrives_is_recorded() {
 
 #[tokio::test]
 async fn more_requests_than_fit_are_denied_at_once() {
-    let house = Plan::with("limits: {max_in_flight: 1, request_timeout: 60s}")
+    let house = Plan::with("limits: {max_in_flight: 1, request_timeout: 10s}")
         .open()
         .await;
     let mut wire = Wire::connect(&house.address).await;
@@ -310,7 +310,7 @@ async fn more_requests_than_fit_are_denied_at_once() {
 
 #[tokio::test]
 async fn a_call_that_the_proxy_gives_up_leaves_one_record() {
-    let house = slow("limits: {max_in_flight: 1, request_timeout: 60s}")
+    let house = slow("limits: {max_in_flight: 1, request_timeout: 10s}")
         .open()
         .await;
     let mut wire = Wire::connect(&house.address).await;

@@ -62,7 +62,7 @@ async fn every_service_is_known_and_no_other() {
 #[tokio::test]
 async fn a_stop_is_seen_by_those_who_watch_and_those_who_ask() {
     // K04, K05
-    let house = Plan::with("limits: {request_timeout: 60s}").open().await;
+    let house = Plan::with("limits: {request_timeout: 10s}").open().await;
     house.check(ask("GET", "/documents/1")).await;
     let mut client = client(&house.health).await;
     let mut watches = Vec::new();

@@ -29,7 +29,7 @@ async fn closed(path: &std::path::Path) {
 #[tokio::test]
 async fn what_is_under_way_finishes_and_nothing_new_begins() {
     // K05
-    let house = Plan::with("limits: {request_timeout: 60s}").open().await;
+    let house = Plan::with("limits: {request_timeout: 10s}").open().await;
     let mut wire = Wire::connect(&house.address).await;
     let frame = framed(&ask("GET", "/documents/1").encode_to_vec());
     let (begin, rest) = frame.split_at(50);
@@ -55,7 +55,7 @@ async fn what_is_under_way_finishes_and_nothing_new_begins() {
 
 #[tokio::test]
 async fn patience_ends_with_the_grace() {
-    let house = Plan::with("limits: {request_timeout: 60s, shutdown_grace: 50ms}")
+    let house = Plan::with("limits: {request_timeout: 10s, shutdown_grace: 50ms}")
         .open()
         .await;
     let mut wire = Wire::connect(&house.address).await;
@@ -81,7 +81,7 @@ async fn patience_ends_with_the_grace() {
 #[tokio::test]
 async fn a_second_word_ends_it_at_once() {
     // K07
-    let mut house = Plan::with("limits: {request_timeout: 60s, shutdown_grace: 60s}")
+    let mut house = Plan::with("limits: {request_timeout: 10s, shutdown_grace: 60s}")
         .open()
         .await;
     let mut wire = Wire::connect(&house.address).await;
@@ -109,7 +109,7 @@ async fn a_second_word_ends_it_at_once() {
 
 #[tokio::test]
 async fn a_successor_keeps_its_socket() {
-    let mut old = Plan::with("limits: {request_timeout: 60s}").open().await;
+    let mut old = Plan::with("limits: {request_timeout: 10s}").open().await;
     let mut wire = Wire::connect(&old.address).await;
     let call = wire.begin(CHECK, &[]).await;
     wire.call(

@@ -256,7 +256,7 @@ async fn the_binary_stops_in_order_at_a_signal() {
 #[tokio::test]
 async fn a_second_signal_is_obeyed_at_once() {
     // K07
-    let (dir, file) = Plan::with("limits: {request_timeout: 60s, shutdown_grace: 60s}").lay_out();
+    let (dir, file) = Plan::with("limits: {request_timeout: 10s, shutdown_grace: 60s}").lay_out();
     let socket = dir.path().join("authz.sock");
     let child = serve(&file, &socket).await;
     let address = Address::Unix {
@@ -313,7 +313,7 @@ async fn health_tells_by_its_exit_code() {
 
 #[tokio::test]
 async fn a_process_that_stops_is_not_serving() {
-    let house = Plan::with("limits: {request_timeout: 60s}").open().await;
+    let house = Plan::with("limits: {request_timeout: 10s}").open().await;
     let mut wire = Wire::connect(&house.address).await;
     let call = wire.begin(CHECK, &[]).await;
     house.check(ask("GET", "/documents/1")).await;

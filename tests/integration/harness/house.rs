@@ -98,7 +98,7 @@ impl Plan {
         let limits = if self.more.contains("limits:") {
             ""
         } else {
-            "limits: {request_timeout: 20s}"
+            "limits: {request_timeout: 10s}"
         };
         format!(
             "trust_domain: example.org\n\

@@ -243,8 +243,9 @@ impl Listener {
                     if failures == 0 {
                         tracing::warn!(%address, %error, "cannot accept connections; trying on");
                     }
+                    let pause = backoff(failures);
                     failures = failures.saturating_add(1);
-                    tokio::time::sleep(backoff(failures)).await;
+                    tokio::time::sleep(pause).await;
                 }
             }
         }
@@ -391,3 +392,6 @@ impl AsyncWrite for Connection {
 
 /// Connections accepted and not yet taken up by the server.
 const ACCEPT_QUEUE: usize = 16;
+
+#[cfg(test)]
+mod tests;

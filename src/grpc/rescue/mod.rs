@@ -3,7 +3,7 @@
 //! still arrives is recorded here, for nothing further in has seen it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -80,9 +80,11 @@ where
         };
         let arrival = Arrival::new(Arc::clone(&layer.authority), peer);
         request.extensions_mut().insert(arrival.arrived.clone());
-        let decided = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        // Called before it is awaited, and both may panic.
+        let called = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
         async move {
             let _place = place;
+            let decided = async { AssertUnwindSafe(called?).catch_unwind().await };
             let denial = match tokio::time::timeout(layer.time_limit, decided).await {
                 Ok(Ok(Ok(response))) => match failure(&response) {
                     None => {
@@ -195,3 +197,6 @@ fn respond(answer: Answer) -> http::Response<Body> {
 }
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+#[cfg(test)]
+mod tests;
