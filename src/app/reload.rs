@@ -3,7 +3,7 @@
 //! Files are compared by content once a second: that sees a swapped ConfigMap link, an editor's rename and a copy alike,
 //! and misses nothing when events are lost.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub(super) struct Reloader {
     seen: Option<String>,
     /// What was last said of a policy that can't be used; empty while the files are sound.
     policy_errors: String,
+    /// Looks in a row at which the file could not be read.
+    unreadable: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -74,6 +76,7 @@ impl Reloader {
             reloads,
             seen: None,
             policy_errors: String::new(),
+            unreadable: 0,
         }
     }
 
@@ -103,11 +106,14 @@ impl Reloader {
     }
 
     /// Applies what has changed since the last look.
+    ///
+    /// Tables and policy are often changed together. Policy goes first, and while it can't be used the tables wait: wider
+    /// permissions never meet the older, perhaps laxer policy.
     pub(super) fn look(&mut self) {
-        self.look_at_file();
         if self.fixed.policy.embedded.reload {
             self.look_at_policy();
         }
+        self.look_at_file();
     }
 
     fn look_at_file(&mut self) {
@@ -116,13 +122,15 @@ impl Reloader {
         };
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            // Between two versions a file may be missing for a moment; the tables in force stay.
-            Err(error) => {
-                tracing::debug!(%error, path = %path.display(), "cannot read the configuration");
-                return;
-            }
+            Err(error) => return self.unreadable(&path, &error),
         };
+        self.unreadable = 0;
         if self.seen.as_ref() == Some(&text) {
+            return;
+        }
+        if !self.policy_errors.is_empty() {
+            let text = "changes of the configuration wait until the policy can be used";
+            self.notices.set("config", text);
             return;
         }
         let parsed = Config::parse(&text, &path);
@@ -133,18 +141,32 @@ impl Reloader {
         }
     }
 
+    /// Between two versions a file may be missing for a moment; said once it stays away.
+    fn unreadable(&mut self, path: &Path, error: &std::io::Error) {
+        self.unreadable = self.unreadable.saturating_add(1);
+        if self.unreadable != PATIENT_LOOKS {
+            return;
+        }
+        // Whatever comes back is looked at anew, and takes the notice away.
+        self.seen = None;
+        let text = format!("cannot read {}: {error}", path.display());
+        self.reject("config", EventType::ConfigRejected, &text);
+    }
+
     fn apply(&self, config: Config) {
+        let changed = self.fixed.differences(&config.fixed);
+        if !changed.is_empty() {
+            // Half of a file would be neither the old configuration nor the new one.
+            let text = format!(
+                "{} changed, which needs a restart; nothing of the file was applied",
+                changed.join(", ")
+            );
+            return self.reject("config", EventType::ConfigRejected, &text);
+        }
         if config.rules.revision == self.authority.rules().revision {
             // At the first look, and where a bad version was taken back.
             self.notices.clear("config");
             return;
-        }
-        if config.fixed == self.fixed {
-            self.notices.clear("restart");
-        } else {
-            let text = "the configuration file has changes that need a restart";
-            tracing::warn!("{text}");
-            self.notices.set("restart", text);
         }
         let revision = Arc::clone(&config.rules.revision);
         notice_rules(&config.rules, &self.notices);
@@ -251,4 +273,6 @@ pub(super) fn notice_trial(engine: &EmbeddedEngine, notices: &Notices) {
     }
 }
 
+/// Looks without a file before that is worth a word.
+const PATIENT_LOOKS: u32 = 3;
 const INTERVAL: Duration = Duration::from_secs(1);

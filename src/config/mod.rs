@@ -64,6 +64,35 @@ pub enum Mode {
     Development,
 }
 
+impl Fixed {
+    /// The sections that are not the same in `other`.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let Self {
+            base,
+            mode,
+            tenant,
+            listen,
+            policy,
+            audit,
+            limits,
+            telemetry,
+        } = self;
+        [
+            ("the folder", *base == other.base),
+            ("mode", *mode == other.mode),
+            ("tenant", *tenant == other.tenant),
+            ("listen", *listen == other.listen),
+            ("policy", *policy == other.policy),
+            ("audit", *audit == other.audit),
+            ("limits", *limits == other.limits),
+            ("telemetry", *telemetry == other.telemetry),
+        ]
+        .into_iter()
+        .filter_map(|(name, same)| (!same).then_some(name))
+        .collect()
+    }
+}
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

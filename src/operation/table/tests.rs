@@ -32,6 +32,7 @@ fn is_none(table: &RouteTable, request: &str) {
 fn is_invalid(table: &RouteTable, request: &str, capture: &str) {
     let wanted = Unresolved::InvalidCapture {
         name: capture.to_owned(),
+        mode: Mode::Enforce,
     };
     assert_eq!(ask(table, request), Err(wanted), "{request}");
 }
