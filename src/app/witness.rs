@@ -46,7 +46,11 @@ pub(super) async fn follow(
             }
             (Some(failure), _) => {
                 notices.set("audit", &failure);
-                hold.get_or_insert_with(|| readiness.hold("audit"));
+                hold.get_or_insert_with(|| {
+                    // The only word of it where a sink blocks: nothing fails, and the writer itself can't tell.
+                    tracing::error!(failure, "audit records are not written; not ready");
+                    readiness.hold("audit")
+                });
             }
         }
     }
@@ -69,3 +73,98 @@ const PROOF: Duration = Duration::from_secs(5);
 const INTERVAL: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 const PATIENCE_ABORTED: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex, mpsc};
+
+    use prometheus_client::registry::Registry;
+    use rand::SeedableRng as _;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::audit::{Batch, Origin, Setup, Sink, start};
+    use crate::clock::SystemClock;
+
+    /// Takes nothing until it is let go, and never fails.
+    #[derive(Debug)]
+    struct Blocked(mpsc::Receiver<()>);
+
+    impl Sink for Blocked {
+        fn name(&self) -> &'static str {
+            "blocked"
+        }
+
+        fn write(&mut self, _batch: &Batch) -> io::Result<()> {
+            self.0.recv().unwrap_or_default();
+            Ok(())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sink_that_blocks_takes_readiness_and_is_logged_once() {
+        let log = Log::default();
+        let shared = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || shared.clone())
+            .finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let (let_go, go) = mpsc::channel();
+        let setup = Setup {
+            first: Box::new(Blocked(go)),
+            others: vec![],
+            capacity: 16,
+            origin: Origin {
+                tenant: "default".into(),
+                writer: "host/1".into(),
+            },
+        };
+        let rng = StdRng::seed_from_u64(1);
+        let (auditor, _writer) =
+            start(setup, Arc::new(SystemClock), rng, &mut Registry::default()).unwrap();
+        let (readiness, notices) = (Readiness::new(), Notices::default());
+        let following = follow(
+            auditor.clone(),
+            readiness.clone(),
+            notices.clone(),
+            Shutdown::default(),
+        );
+        let following = tokio::spawn(following);
+        // A real write that has not begun yet would be of no age; the clock here is moved by hand.
+        while readiness.is_ready() {
+            tokio::time::advance(Duration::from_secs(60)).await;
+        }
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(readiness.waiting_for(), ["audit"]);
+        assert!(notices.all()[0].1.contains("the sink blocks"));
+
+        drop(let_go);
+        auditor.flush().await.unwrap();
+        while !readiness.is_ready() {
+            tokio::time::advance(Duration::from_secs(60)).await;
+        }
+        assert_eq!(notices.all(), []);
+        following.abort();
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(log.matches("audit records are not written").count(), 1);
+        assert_eq!(log.matches("audit records are written again").count(), 1);
+    }
+}

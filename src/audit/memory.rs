@@ -1,5 +1,6 @@
 //! Lines kept in memory, for tests: the witness that a test can ask.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,13 +12,16 @@ use super::sink::{Batch, Sink};
 use super::{AuditError, Auditor, EventType, Origin, Setup, WriterHandle, start};
 use crate::clock::Clock;
 
-/// A sink that only ever grows. Clones share the lines.
+/// A sink that keeps the last lines. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
-    lines: Arc<Mutex<Vec<String>>>,
+    lines: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Memory {
+    /// Most lines that are kept; the oldest go first.
+    pub const MAX: usize = 16_384;
+
     /// An auditor that writes here, with a queue of 1024 and the same ids on every run.
     pub fn auditor(clock: Arc<dyn Clock>) -> Result<(Self, Auditor, WriterHandle), AuditError> {
         let memory = Self::default();
@@ -35,12 +39,14 @@ impl Memory {
         Ok((memory, auditor, writer))
     }
 
-    /// The lines so far, without line feeds. Complete up to the last [`Auditor::flush`].
+    /// The last lines, without line feeds. Complete up to the last [`Auditor::flush`].
     pub fn lines(&self) -> Vec<String> {
         self.lines
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+            .iter()
+            .cloned()
+            .collect()
     }
 
     /// The records of one event type so far, in order.
@@ -67,6 +73,8 @@ impl Sink for Memory {
                 .lines()
                 .map(|line| String::from_utf8_lossy(line).into_owned()),
         );
+        let surplus = lines.len().saturating_sub(Self::MAX);
+        lines.drain(..surplus);
         Ok(())
     }
 

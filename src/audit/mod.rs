@@ -58,7 +58,7 @@ pub use sink::{Batch, Found, LastRecord, Sink};
 pub use status::Health;
 pub use stdout::Stream;
 pub use text::Text;
-pub use verify::{Broken, Flaw, Head, Summary, Verifier, verify};
+pub use verify::{Broken, Flaw, Head, Predecessor, Summary, Verifier, verify};
 
 use crate::clock::Clock;
 use chain::{Chain, Nonce};

@@ -143,13 +143,15 @@ impl Auditor {
         // Before sending, so that the writer never takes away what was not yet added.
         status.metrics.queue_depth.inc();
         match lane.try_send(entry) {
-            Ok(()) => ring(bell),
+            Ok(()) => {}
             Err(TrySendError::Full(entry) | TrySendError::Disconnected(entry)) => {
                 status.metrics.queue_depth.dec();
                 dropped.inc();
                 loss.add(entry.time);
             }
         }
+        // After a loss too: the writer may have emptied the lane meanwhile and would tell of it only at the next record.
+        ring(bell);
     }
 
     /// Waits until everything recorded before this call is in the first sink and durable there.

@@ -122,7 +122,7 @@ pub enum Actor {
 }
 
 /// The person at the root of a chain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Subject {
     /// The person's id.
     pub id: Text,
@@ -132,7 +132,7 @@ pub struct Subject {
 }
 
 /// Which policy answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Policy {
     /// The path of the rule that was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,7 +145,7 @@ pub struct Policy {
 }
 
 /// The request, after normalisation and without its query.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Http {
     /// Host without port.
     pub host: Text,
@@ -161,7 +161,7 @@ pub struct Http {
 }
 
 /// What a client speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// Plain HTTP of any version.
@@ -171,7 +171,7 @@ pub enum Protocol {
 }
 
 /// Where a request came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Source {
     /// The address of the downstream peer.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,14 +182,14 @@ pub struct Source {
 }
 
 /// Where a request would go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Destination {
     /// The identity of the proxy's own workload.
     pub spiffe_id: SpiffeId,
 }
 
 /// The peer that asked for a decision: the policy enforcement point.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Pep {
     /// Over a Unix socket.
@@ -209,7 +209,7 @@ pub enum Pep {
 }
 
 /// Whether a decision was enforced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The answer is the decision.

@@ -4,6 +4,9 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::metrics::Metrics;
 use crate::clock::{Clock, Timestamp};
@@ -13,11 +16,12 @@ use crate::clock::{Clock, Timestamp};
 pub enum Health {
     /// Records reach the first sink.
     Ok,
-    /// The first sink does not take records; they wait in the queue, which overflows in time.
+    /// The first sink does not take records, which wait in the queue until it overflows; or records were lost, and no
+    /// `audit.gap` tells of them yet.
     Failing {
         /// Since when.
         since: Timestamp,
-        /// The last error.
+        /// The last error, or what is wrong without one.
         error: String,
     },
     /// The writer has ended. Nothing is recorded any more.
@@ -31,12 +35,29 @@ pub(super) struct Status {
     pub(super) refusals_lost: Loss,
     pub(super) allowances_lost: Loss,
     failing: Mutex<Option<(Timestamp, String)>>,
+    under_way: Mutex<Option<UnderWay>>,
     stopped: AtomicBool,
 }
 
-/// Records that found their lane full, since the last gap record.
+/// A call of the first sink that has not returned.
+#[derive(Debug, Clone, Copy)]
+struct UnderWay {
+    began: Instant,
+    since: Timestamp,
+}
+
+/// Records that found their lane full.
 #[derive(Debug, Default)]
-pub(super) struct Loss(Mutex<Option<Lost>>);
+pub(super) struct Loss(Mutex<Untold>);
+
+/// What no gap record tells that has been written.
+#[derive(Debug, Default)]
+struct Untold {
+    /// Since the last gap record was made.
+    fresh: Option<Lost>,
+    /// In a gap record that is on its way.
+    in_gap: Option<Lost>,
+}
 
 /// How many, and the time of the first and the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +77,7 @@ impl Status {
             refusals_lost: Loss::default(),
             allowances_lost: Loss::default(),
             failing: Mutex::new(None),
+            under_way: Mutex::new(None),
             stopped: AtomicBool::new(false),
         }
     }
@@ -64,13 +86,35 @@ impl Status {
         if self.stopped.load(Ordering::Acquire) {
             return Health::Stopped;
         }
-        match &*self.failing() {
-            None => Health::Ok,
-            Some((since, error)) => Health::Failing {
-                since: *since,
-                error: error.clone(),
-            },
+        if let Some((since, error)) = self.failing().clone() {
+            return Health::Failing { since, error };
         }
+        // A reader that does not read causes no error: the write just does not return.
+        if let Some(UnderWay { began, since }) = *self.under_way()
+            && began.elapsed() > PATIENCE
+        {
+            let error = "the sink blocks: a write has not returned".to_owned();
+            return Health::Failing { since, error };
+        }
+        let untold = [&self.refusals_lost, &self.allowances_lost].map(Loss::untold);
+        let lost = || untold.iter().flatten();
+        if let Some(since) = lost().map(|lost| lost.from).min() {
+            let count: u64 = lost().map(|lost| lost.count).sum();
+            let error = format!("{count} records are lost and no audit.gap tells of them yet");
+            return Health::Failing { since, error };
+        }
+        Health::Ok
+    }
+
+    /// Notes for how long `call`, which is one of the first sink, is under way.
+    pub(super) fn watching<T>(&self, call: impl FnOnce() -> T) -> T {
+        *self.under_way() = Some(UnderWay {
+            began: Instant::now(),
+            since: self.clock.now(),
+        });
+        let done = call();
+        *self.under_way() = None;
+        done
     }
 
     pub(super) fn set_ok(&self) {
@@ -92,6 +136,12 @@ impl Status {
     fn failing(&self) -> MutexGuard<'_, Option<(Timestamp, String)>> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn under_way(&self) -> MutexGuard<'_, Option<UnderWay>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl fmt::Debug for Status {
@@ -106,8 +156,8 @@ impl fmt::Debug for Status {
 
 impl Loss {
     pub(super) fn add(&self, time: Timestamp) {
-        let mut since_last_gap = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let lost = since_last_gap.get_or_insert(Lost {
+        let mut untold = self.lock();
+        let lost = untold.fresh.get_or_insert(Lost {
             count: 0,
             from: time,
             to: time,
@@ -116,7 +166,34 @@ impl Loss {
         lost.to = time;
     }
 
+    /// What the next gap record is to tell.
     pub(super) fn take(&self) -> Option<Lost> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let mut untold = self.lock();
+        untold.in_gap = untold.fresh.take();
+        untold.in_gap
+    }
+
+    /// The gap record is written.
+    pub(super) fn told(&self) {
+        self.lock().in_gap = None;
+    }
+
+    fn untold(&self) -> Option<Lost> {
+        let Untold { fresh, in_gap } = &*self.lock();
+        match (in_gap, fresh) {
+            (Some(in_gap), Some(fresh)) => Some(Lost {
+                count: in_gap.count.saturating_add(fresh.count),
+                from: in_gap.from,
+                to: fresh.to,
+            }),
+            (in_gap, fresh) => in_gap.or(*fresh),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Untold> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// How long a call of the first sink may be under way. A disk under load syncs in less.
+const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,7 +1,8 @@
 //! The witness as a whole: queue, writer, chain and sinks together.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -26,13 +27,27 @@ struct Witness {
 
 impl Witness {
     fn start(capacity: usize, first: Box<dyn Sink>, others: Vec<Box<dyn Sink>>) -> Self {
+        Self::start_with("host/1", capacity, first, others)
+    }
+
+    /// A later run, under another name as every run has.
+    fn start_as(writer: &str, first: Box<dyn Sink>) -> Self {
+        Self::start_with(writer, 16, first, vec![])
+    }
+
+    fn start_with(
+        writer: &str,
+        capacity: usize,
+        first: Box<dyn Sink>,
+        others: Vec<Box<dyn Sink>>,
+    ) -> Self {
         let clock = Arc::new(MockClock::new(Timestamp::from_unix_seconds(1000)));
         let mut registry = Registry::default();
         let setup = Setup {
             first,
             others,
             capacity,
-            origin: origin("host/1"),
+            origin: origin(writer),
         };
         let rng = StdRng::seed_from_u64(3);
         let shared = Arc::clone(&clock);
@@ -472,6 +487,52 @@ async fn a_full_device_is_seen() {
     assert!(error.contains("No space left"), "{error}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_blocks_is_not_healthy() {
+    let (gate, memory, begins, let_go) = Gate::new();
+    let witness = Witness::start(16, Box::new(gate), vec![]);
+    begins.recv().unwrap();
+    assert_eq!(witness.auditor.health(), Health::Ok);
+    // The writer's thread does not see the paused clock of this one, but by far less than an hour lies between them.
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    let Health::Failing { since, error } = witness.auditor.health() else {
+        panic!("{:?}", witness.auditor.health());
+    };
+    assert_eq!(since, Timestamp::from_unix_seconds(1000));
+    assert!(error.contains("blocks"), "{error}");
+    drop(let_go);
+    witness.auditor.flush().await.unwrap();
+    assert_eq!(witness.auditor.health(), Health::Ok);
+    assert_eq!(memory.lines().len(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_reads_is_not_healthy() {
+    let (unread, mut stream) = UnixStream::pair().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    while stream.write(b"\n").is_ok() {}
+    stream.set_nonblocking(false).unwrap();
+    let witness = Witness::start(50, Box::new(Stream::new(stream)), vec![]);
+    for request in 0..250 {
+        witness.auditor.record(allowed(request));
+    }
+    let dropped = "attache_audit_dropped_records_total{lane=\"allowances\"}";
+    assert_eq!(witness.metric(dropped), "200");
+    let Health::Failing { error, .. } = witness.auditor.health() else {
+        panic!("{:?}", witness.auditor.health());
+    };
+    assert!(error.contains("200 records are lost"), "{error}");
+
+    let reader = thread::spawn(move || io::read_to_string(unread).unwrap());
+    witness.auditor.flush().await.unwrap();
+    assert_eq!(witness.auditor.health(), Health::Ok);
+    witness.handle.close().await.unwrap();
+    let text = reader.join().unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(verify(&lines).unwrap().records, 53);
+    assert!(text.contains("\"dropped\":200"), "{text}");
+}
+
 #[tokio::test]
 async fn who_closes_can_give_up_on_a_failing_sink() {
     let (faulty, memory, _broken, attempts) = Faulty::new();
@@ -625,6 +686,19 @@ async fn other_rooms_get_a_witness_with_a_memory() {
     auditor.record(denied(1));
     auditor.flush().await.unwrap();
     assert_eq!(memory.records(EventType::PermissionDenied).len(), 1);
+}
+
+#[test]
+fn a_memory_forgets_the_oldest_lines() {
+    let mut memory = Memory::default();
+    for number in 0..=Memory::MAX {
+        let mut batch = Batch::default();
+        batch.push(|out| writeln!(out, "{number}")).unwrap();
+        memory.write(&batch).unwrap();
+    }
+    let lines = memory.lines();
+    assert_eq!(lines.len(), Memory::MAX);
+    assert_eq!(lines[0], "1");
 }
 
 #[test]

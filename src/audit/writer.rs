@@ -2,7 +2,8 @@
 //!
 //! It writes in batches: woken by the first record, it waits 2 ms for more, so that a busy caller wakes it at most 500
 //! times a second. A failing first sink is tried again with growing pauses while the queue fills; it is never skipped,
-//! because a chain with a hole is worth less than a late one.
+//! because a chain with a hole is worth less than a late one. One that blocks blocks this thread; [`Status::health`] sees
+//! that from outside.
 
 use std::io;
 use std::mem;
@@ -239,6 +240,8 @@ impl<R: Rng> Writer<R> {
         if self.abandoned {
             return;
         }
+        self.status.refusals_lost.told();
+        self.status.allowances_lost.told();
         for entry in entries {
             self.status.metrics.written(entry.record.event_type);
         }
@@ -250,7 +253,7 @@ impl<R: Rng> Writer<R> {
 
     /// Writes `batch` to the first sink, again and again until it is written or nobody waits.
     fn insist(&mut self, batch: &Batch) {
-        while let Err(error) = self.primary.write(batch) {
+        while let Err(error) = self.status.watching(|| self.primary.write(batch)) {
             self.status.set_failing(&error);
             match self.outtake.commands.recv_timeout(self.primary.backoff()) {
                 Ok(command) => self.waiting.push(command),
@@ -268,7 +271,7 @@ impl<R: Rng> Writer<R> {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let synced = self.primary.sync();
+        let synced = self.status.watching(|| self.primary.sync());
         if let Err(error) = &synced {
             self.status.set_failing(error);
         }

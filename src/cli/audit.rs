@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::audit::{Broken, Summary, Verifier};
+use crate::audit::{Broken, Predecessor, Summary, Verifier};
 
 use super::complain;
 
@@ -23,9 +23,10 @@ enum Command {
     /// Verify that files of JSON lines are as their writers left them
     #[command(after_help = "\
 Give rotated files oldest first. A cut-off end can't be seen in the files themselves: compare the printed heads \
-with ones noted earlier.
+with ones noted earlier. Nor can it be seen whether runs before the first were removed or rotated away: what the \
+first run follows is printed as `not read`.
 
-Exit code: 0 unbroken, 1 broken or not readable.")]
+Exit code: 0 unbroken, 1 broken, empty or not readable.")]
     Verify {
         /// Files written by the `jsonl` sink
         #[arg(required = true, value_name = "FILE")]
@@ -49,6 +50,8 @@ enum VerifyError {
         #[source]
         source: Broken,
     },
+    #[error("nothing to verify: no record in the given files")]
+    Empty,
 }
 
 impl Audit {
@@ -86,7 +89,13 @@ fn verify(files: &[PathBuf]) -> Result<Summary, VerifyError> {
                 .map_err(|broken| located(&starts, broken))?;
         }
     }
-    verifier.finish().map_err(|broken| located(&starts, broken))
+    let summary = verifier
+        .finish()
+        .map_err(|broken| located(&starts, broken))?;
+    if summary.records == 0 {
+        return Err(VerifyError::Empty);
+    }
+    Ok(summary)
 }
 
 fn located(starts: &[(&PathBuf, u64)], source: Broken) -> VerifyError {
@@ -116,6 +125,12 @@ fn print(summary: &Summary) {
         summary.heads.len(),
         summary.torn_lines
     );
+    for Predecessor {
+        writer, seq, hash, ..
+    } in &summary.missing
+    {
+        println!("{writer} seq={seq} hash={hash} not read: the first run follows it");
+    }
     for (writer, head) in &summary.heads {
         let end = if head.stopped { "stopped" } else { "open" };
         println!(
@@ -146,6 +161,15 @@ mod tests {
             text.starts_with(&format!("{} line 1 is broken", second.display())),
             "{text}"
         );
+    }
+
+    #[test]
+    fn an_empty_trail_is_not_called_unbroken() {
+        let folder = tempfile::tempdir().unwrap();
+        let empty = folder.path().join("audit.jsonl");
+        fs::write(&empty, "").unwrap();
+        let text = sentence(&verify(&[empty]).unwrap_err());
+        assert!(text.starts_with("nothing to verify"), "{text}");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Reads the lines of one or more chains back and says whether they are as their writers left them.
 //!
-//! Found, at the exact line: a changed byte, a missing, inserted, repeated or moved line, a chain without its beginning.
+//! Found, at the exact line: a changed byte, a missing, inserted, repeated or moved line, a chain without its beginning,
+//! and, where runs name the run before them, a run that is missing as a whole, was moved, or lost its end.
+//!
 //! Not found: lines missing at the end of the last run, and a chain that was written anew as a whole; both need the head
-//! of the chain (`seq`, `hash`) from elsewhere. The end of an earlier run is found missing as soon as a later run, which
-//! names it, is read too.
+//! of the chain (`seq`, `hash`) from elsewhere. Whole runs missing at the beginning look like files rotated away: not a
+//! flaw, but [`Summary::missing`] says so.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +16,13 @@ use super::record::EventType;
 
 /// Walks lines in the order they were written; files of a rotated set oldest first, as if they were one.
 ///
-/// Lines of several writers may be mixed, as a log collector mixes them.
+/// Lines of several writers may be mixed, as a log collector mixes them, if the lines of each keep their order. Only the
+/// first chain of all may name a chain that was not read: whether a later one does so because it comes from another
+/// host, or because somebody removed the run between, nothing tells.
 #[derive(Debug, Default)]
 pub struct Verifier {
     heads: BTreeMap<String, Head>,
+    missing: Vec<Predecessor>,
     lines: u64,
     torn: Option<Torn>,
     torn_lines: u64,
@@ -32,6 +37,21 @@ pub struct Summary {
     pub torn_lines: u64,
     /// Where each writer's chain ends, by writer.
     pub heads: BTreeMap<String, Head>,
+    /// Ends of earlier chains that the first one names and that were not read: in files rotated away, or removed.
+    pub missing: Vec<Predecessor>,
+}
+
+/// The end of an earlier chain, as a later one names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Predecessor {
+    /// Whose chain.
+    pub writer: String,
+    /// Sequence number of its last record that was known.
+    pub seq: u64,
+    /// Hash of that record.
+    pub hash: String,
+    /// Whether no record may follow that one.
+    exact: bool,
 }
 
 /// The end of a chain.
@@ -86,6 +106,12 @@ pub enum Flaw {
     /// The record names the end of an earlier chain, which ends elsewhere here.
     #[error("the chain of `{0}` was cut off after it was written")]
     CutOff(String),
+    /// The record names the end of an earlier chain, of which nothing was read.
+    #[error("the chain of `{0}` should have come before this one: removed, moved, or not given")]
+    NoPredecessor(String),
+    /// A chain begins after one that names its end.
+    #[error("the chain of `{0}` was moved: it comes after one that follows it")]
+    Moved(String),
 }
 
 #[derive(Debug)]
@@ -137,6 +163,7 @@ impl Verifier {
             records: self.lines - self.torn_lines,
             torn_lines: self.torn_lines,
             heads: self.heads,
+            missing: self.missing,
         })
     }
 
@@ -178,11 +205,8 @@ impl Verifier {
         if hash != actual.as_str() {
             return Err(Flaw::Hash);
         }
-        if let Some((previous, seq, hash)) = record.previous()
-            && let Some(head) = self.heads.get(previous)
-            && (head.seq != seq || head.hash.as_str() != hash)
-        {
-            return Err(Flaw::CutOff(previous.to_owned()));
+        if *seq == 1 {
+            self.begun(&record)?;
         }
         let head = Head {
             seq: *seq,
@@ -191,6 +215,32 @@ impl Verifier {
         };
         self.heads.insert(record.writer, head);
         Ok(())
+    }
+
+    /// Whether the chain that `first` begins is where it belongs.
+    fn begun(&mut self, first: &Parsed) -> Result<(), Flaw> {
+        if self.missing.iter().any(|it| it.writer == first.writer) {
+            return Err(Flaw::Moved(first.writer.clone()));
+        }
+        let is_first_of_all = self.heads.is_empty();
+        for named in first.predecessors() {
+            match self.heads.get(&named.writer) {
+                Some(head) if named.is_met_by(head) => {}
+                Some(_) => return Err(Flaw::CutOff(named.writer)),
+                None if is_first_of_all => self.missing.push(named),
+                None => return Err(Flaw::NoPredecessor(named.writer)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Predecessor {
+    fn is_met_by(&self, head: &Head) -> bool {
+        if head.seq == self.seq {
+            return head.hash.as_str() == self.hash;
+        }
+        !self.exact && head.seq > self.seq
     }
 }
 
@@ -240,13 +290,22 @@ impl Parsed {
         Nonce::from_hex(self.details.get("nonce")?.as_str()?)
     }
 
-    /// The end of the chain that was in the file before this one: writer, sequence number, hash.
-    fn previous(&self) -> Option<(&str, u64, &str)> {
-        Some((
-            self.details.get("previous_writer")?.as_str()?,
-            self.details.get("previous_seq")?.as_u64()?,
-            self.details.get("previous_hash")?.as_str()?,
-        ))
+    /// The ends of earlier chains that this record names: the one that was in the file, and the one that was noted beside
+    /// it, after which a writer that did not stop may have written more.
+    fn predecessors(&self) -> impl Iterator<Item = Predecessor> {
+        let stopped = self.details.get("noted_stopped").and_then(Value::as_bool);
+        let previous = ["previous_writer", "previous_seq", "previous_hash"];
+        let noted = ["noted_writer", "noted_seq", "noted_hash"];
+        [(previous, true), (noted, stopped == Some(true))]
+            .into_iter()
+            .filter_map(|([writer, seq, hash], exact)| {
+                Some(Predecessor {
+                    writer: self.details.get(writer)?.as_str()?.to_owned(),
+                    seq: self.details.get(seq)?.as_u64()?,
+                    hash: self.details.get(hash)?.as_str()?.to_owned(),
+                    exact,
+                })
+            })
     }
 
     /// Whether this record says that its writer found a torn line with this digest.

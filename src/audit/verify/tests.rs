@@ -122,8 +122,74 @@ fn the_end_of_an_earlier_run_cannot() {
     assert_eq!(broken.line, 5);
     assert_eq!(broken.flaw, Flaw::CutOff("host/1".to_owned()));
 
-    // The later file alone is whole in itself.
-    assert_eq!(verify(&later).unwrap().records, 4);
+    // The later file alone is whole in itself, and says what it follows.
+    let summary = verify(&later).unwrap();
+    assert_eq!(summary.records, 4);
+    let [missing] = &summary.missing[..] else {
+        panic!("{summary:?}");
+    };
+    assert_eq!((&*missing.writer, missing.seq), ("host/1", 5));
+    assert_eq!(missing.hash, last_of(&earlier).hash);
+}
+
+/// Three runs of a process, each after the one before.
+fn three_runs() -> [Vec<Vec<u8>>; 3] {
+    let first = lines("host/1", 4, &[]);
+    let second = lines("host/2", 4, &after(&first, None));
+    let third = lines("host/3", 4, &after(&second, None));
+    [first, second, third]
+}
+
+#[test]
+fn a_run_removed_or_moved_as_a_whole_is_found() {
+    let [first, second, third] = three_runs();
+    let runs: [(&str, &[&Vec<Vec<u8>>], u64); 6] = [
+        ("without the second", &[&first, &third], 5),
+        ("first and second swapped", &[&second, &first, &third], 5),
+        ("second and third swapped", &[&first, &third, &second], 5),
+        ("first and third swapped", &[&third, &second, &first], 5),
+        ("the first moved to the end", &[&second, &third, &first], 9),
+        ("the last moved to the front", &[&third, &first, &second], 9),
+    ];
+    for (what, runs, line) in runs {
+        let walked: Vec<_> = runs.iter().flat_map(|run| run.iter()).collect();
+        let found = verify(&walked).map_err(|broken| broken.line);
+        assert_eq!(found.err(), Some(line), "{what}");
+    }
+}
+
+#[test]
+fn runs_missing_at_the_beginning_are_told() {
+    let [first, second, third] = three_runs();
+    let whole = [first, second.clone(), third.clone()].concat();
+    assert_eq!(verify(whole).unwrap().missing, []);
+    let missing = verify([second, third].concat()).unwrap().missing;
+    assert_eq!(missing.len(), 1);
+    assert_eq!(missing[0].writer, "host/1");
+}
+
+#[test]
+fn runs_of_several_hosts_may_be_mixed_and_each_keeps_its_predecessor() {
+    let [first, second, third] = three_runs();
+    let other = lines("other/1", 6, &[]);
+    let next = lines("other/2", 6, &after(&other, None));
+    let here = [first.clone(), second.clone(), third].concat();
+    let there = [other, next.clone()].concat();
+    let mixed: Vec<_> = here
+        .iter()
+        .zip(&there)
+        .flat_map(|(here, there)| [here, there])
+        .collect();
+    let summary = verify(mixed).unwrap();
+    assert_eq!((summary.records, summary.heads.len()), (24, 5));
+
+    // Not the first of all: as if a run had been removed.
+    let flaw = Flaw::NoPredecessor("other/1".to_owned());
+    let line = first.len() as u64 + 1;
+    assert_eq!(
+        verify([first, next, second].concat()),
+        Err(Broken { line, flaw })
+    );
 }
 
 #[test]
