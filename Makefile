@@ -11,6 +11,10 @@ CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+.PHONY: cargo
+cargo:
+	@command -v cargo >/dev/null || { echo "cargo is needed: install Rust from https://rustup.rs" >&2; exit 1; }
+
 .PHONY: run
 run: ## Show attache beside a real Envoy and keep it running (ONCE=1: stop after showing)
 	@command -v python3 >/dev/null || { echo "make run needs python3 (Debian: apt-get install python3 python3-venv)" >&2; exit 1; }
@@ -20,11 +24,11 @@ run: ## Show attache beside a real Envoy and keep it running (ONCE=1: stop after
 test: test-core test-e2e test-quickstart ## Run every test
 
 .PHONY: test-core
-test-core: ## Run what needs nothing but Rust
-	cargo test --locked
+test-core: cargo ## Run what needs nothing but Rust
+	cargo test --locked --no-fail-fast
 
 .PHONY: test-e2e
-test-e2e: ## Run the tests against a real Envoy
+test-e2e: cargo ## Run the tests against a real Envoy
 	@envoy="$$(tests/tools/envoy)" && set -x && \
 	ENVOY_BIN="$$envoy" REQUIRE_E2E=1 cargo test --locked --test e2e
 
@@ -33,15 +37,15 @@ test-quickstart: ## Check that `make run` shows the decisions it promises
 	@ONCE=1 $(MAKE) --no-print-directory run
 
 .PHONY: bench
-bench: ## Measure: in process with criterion, then under load beside a server that always allows
+bench: cargo ## Measure: in process with criterion, then under load beside a server that always allows
 	cargo bench --locked --bench check --bench identity --bench routes
 	benches/load.sh $(REQUESTS)
 
 .PHONY: lint
-lint: $(CARGO_DENY) ## Check formatting, clippy, licences and sources of dependencies
+lint: cargo $(CARGO_DENY) ## Check formatting, clippy, licences and sources of dependencies
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	$(CARGO_DENY) --locked check bans licenses sources
 
-$(CARGO_DENY):
+$(CARGO_DENY): | cargo
 	cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --root $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)

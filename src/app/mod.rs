@@ -26,7 +26,7 @@ use crate::audit::{self, AuditError, Origin, WriterHandle};
 use crate::authority::{Authority, Metrics};
 use crate::clock::Clock;
 use crate::config::{Config, Fixed, Mode};
-use crate::grpc::{Address, BindError, Bound, ExtAuthzServer, health_routes};
+use crate::grpc::{Address, BindError, Bound, ExtAuthzServer, SocketFile, health_routes};
 use crate::http::{Health, serve_health};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::policy::{EmbeddedEngine, LoadError};
@@ -59,7 +59,7 @@ pub enum StartError {
     )]
     Audit(#[source] AuditError),
     /// The audit trail can be opened and takes no records.
-    #[error("the audit trail took no record within {}", humantime::format_duration(*.0))]
+    #[error("the audit trail took no record within {}; look at the first of audit.sinks", humantime::format_duration(*.0))]
     AuditTimeout(Duration),
     /// A socket for proxies can't be bound.
     #[error(transparent)]
@@ -248,6 +248,7 @@ impl App {
         for socket in &sockets {
             tracing::info!(address = %socket.address(), "serving ext_authz");
         }
+        let files: Vec<_> = sockets.iter().filter_map(Bound::file).collect();
         // The workers have handles of their own; ours would keep the sockets open during the stop.
         drop(sockets);
         drop(listeners);
@@ -258,9 +259,7 @@ impl App {
         tasks.close();
         // Probes may hold connections open; nobody's decision depends on them.
         let _unfinished = tokio::time::timeout(PROBE_GRACE, tasks.wait()).await;
-        for listener in &fixed.listen.ext_authz {
-            remove_socket(&listener.address);
-        }
+        files.into_iter().for_each(SocketFile::remove);
         ended.map_err(RunError::Worker)?;
         drained?;
         tracing::info!("stopped");
@@ -307,22 +306,8 @@ fn announce(fixed: &Fixed, authority: &Authority, engine: &EmbeddedEngine, notic
         tracing::warn!("{text}");
         notices.set("mode", text);
     }
-    let rules = authority.rules();
-    if rules.peps.trust_local == crate::identity::TrustLocal::Loopback {
-        let text =
-            "identity.trust_local is loopback: any process of this host may speak for callers";
-        tracing::warn!("{text}");
-        notices.set("identity", text);
-    }
-    reload::notice_shadowed_routes(&rules, notices);
+    reload::notice_rules(&authority.rules(), notices);
     reload::notice_trial(engine, notices);
-}
-
-fn remove_socket(address: &Address) {
-    if let Address::Unix { path, .. } = address {
-        // Already gone is as good.
-        let _absent = std::fs::remove_file(path);
-    }
 }
 
 /// This process among all that ever wrote audit records: host name and a number that sorts by start.

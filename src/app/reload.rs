@@ -3,7 +3,7 @@
 //! Files are compared by content once a second: that sees a swapped ConfigMap link, an editor's rename and a copy alike,
 //! and misses nothing when events are lost.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::time::MissedTickBehavior;
 use crate::audit::{Actor, Auditor, Details, EventType, Outcome, Record, Text};
 use crate::authority::{Authority, Rules};
 use crate::config::{Config, Fixed};
+use crate::identity::TrustLocal;
 use crate::lifecycle::{Notices, Shutdown};
 use crate::policy::{EmbeddedEngine, Reload};
 
@@ -29,10 +30,12 @@ pub(super) struct Reloader {
     auditor: Auditor,
     notices: Notices,
     reloads: Family<ReloadLabels, Counter>,
-    /// The last content of the file that was looked at, good or bad.
+    /// The last content of the file that was looked at, good or bad; nothing before the first look.
     seen: Option<String>,
     /// What was last said of a policy that can't be used; empty while the files are sound.
     policy_errors: String,
+    /// Looks in a row at which the file could not be read.
+    unreadable: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,15 +54,18 @@ impl Reloader {
         notices: Notices,
         registry: &mut Registry,
     ) -> Self {
-        let reloads = Family::default();
+        let reloads = Family::<ReloadLabels, Counter>::default();
+        for what in ["config", "policy"] {
+            for result in ["changed", "rejected"] {
+                // There from the start, so that the first rejection is seen as a change.
+                drop(reloads.get_or_create(&ReloadLabels { what, result }));
+            }
+        }
         registry.register(
             "attache_reloads",
             "Live reloads, by what was reloaded (config, policy) and result (changed, rejected)",
             reloads.clone(),
         );
-        let seen = file
-            .as_ref()
-            .and_then(|path| std::fs::read_to_string(path).ok());
         Self {
             file,
             fixed,
@@ -68,8 +74,9 @@ impl Reloader {
             auditor,
             notices,
             reloads,
-            seen,
+            seen: None,
             policy_errors: String::new(),
+            unreadable: 0,
         }
     }
 
@@ -99,11 +106,14 @@ impl Reloader {
     }
 
     /// Applies what has changed since the last look.
+    ///
+    /// Tables and policy are often changed together. Policy goes first, and while it can't be used the tables wait: wider
+    /// permissions never meet the older, perhaps laxer policy.
     pub(super) fn look(&mut self) {
-        self.look_at_file();
         if self.fixed.policy.embedded.reload {
             self.look_at_policy();
         }
+        self.look_at_file();
     }
 
     fn look_at_file(&mut self) {
@@ -112,13 +122,15 @@ impl Reloader {
         };
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            // Between two versions a file may be missing for a moment; the tables in force stay.
-            Err(error) => {
-                tracing::debug!(%error, path = %path.display(), "cannot read the configuration");
-                return;
-            }
+            Err(error) => return self.unreadable(&path, &error),
         };
+        self.unreadable = 0;
         if self.seen.as_ref() == Some(&text) {
+            return;
+        }
+        if !self.policy_errors.is_empty() {
+            let text = "changes of the configuration wait until the policy can be used";
+            self.notices.set("config", text);
             return;
         }
         let parsed = Config::parse(&text, &path);
@@ -129,16 +141,35 @@ impl Reloader {
         }
     }
 
-    fn apply(&mut self, config: Config) {
-        if config.fixed == self.fixed {
-            self.notices.clear("restart");
-        } else {
-            let text = "the configuration file has changes that need a restart";
-            tracing::warn!("{text}");
-            self.notices.set("restart", text);
+    /// Between two versions a file may be missing for a moment; said once it stays away.
+    fn unreadable(&mut self, path: &Path, error: &std::io::Error) {
+        self.unreadable = self.unreadable.saturating_add(1);
+        if self.unreadable != PATIENT_LOOKS {
+            return;
+        }
+        // Whatever comes back is looked at anew, and takes the notice away.
+        self.seen = None;
+        let text = format!("cannot read {}: {error}", path.display());
+        self.reject("config", EventType::ConfigRejected, &text);
+    }
+
+    fn apply(&self, config: Config) {
+        let changed = self.fixed.differences(&config.fixed);
+        if !changed.is_empty() {
+            // Half of a file would be neither the old configuration nor the new one.
+            let text = format!(
+                "{} changed, which needs a restart; nothing of the file was applied",
+                changed.join(", ")
+            );
+            return self.reject("config", EventType::ConfigRejected, &text);
+        }
+        if config.rules.revision == self.authority.rules().revision {
+            // At the first look, and where a bad version was taken back.
+            self.notices.clear("config");
+            return;
         }
         let revision = Arc::clone(&config.rules.revision);
-        notice_shadowed_routes(&config.rules, &self.notices);
+        notice_rules(&config.rules, &self.notices);
         self.authority.replace_rules(Arc::new(config.rules));
         for warning in config.warnings {
             tracing::warn!(%warning, "questionable configuration");
@@ -204,8 +235,21 @@ impl Reloader {
     }
 }
 
+/// Says of the tables in force what an operator must not overlook.
+pub(super) fn notice_rules(rules: &Rules, notices: &Notices) {
+    if rules.peps.trust_local == TrustLocal::Loopback {
+        let text =
+            "identity.trust_local is loopback: any process of this host may speak for callers";
+        tracing::warn!("{text}");
+        notices.set("identity", text);
+    } else {
+        notices.clear("identity");
+    }
+    notice_shadowed_routes(rules, notices);
+}
+
 /// Says which routes do not bind.
-pub(super) fn notice_shadowed_routes(rules: &Rules, notices: &Notices) {
+fn notice_shadowed_routes(rules: &Rules, notices: &Notices) {
     let routes: Vec<_> = rules.routes.in_shadow_mode().collect();
     if routes.is_empty() {
         notices.clear("shadow");
@@ -229,4 +273,6 @@ pub(super) fn notice_trial(engine: &EmbeddedEngine, notices: &Notices) {
     }
 }
 
+/// Looks without a file before that is worth a word.
+const PATIENT_LOOKS: u32 = 3;
 const INTERVAL: Duration = Duration::from_secs(1);

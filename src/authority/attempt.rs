@@ -114,12 +114,10 @@ impl<'a> Attempt<'a> {
             }),
             decision_id: Some(Text::from(&*self.id.to_string())),
             http: http.map(|http| Http {
-                host: Text::from(host.as_deref().unwrap_or(http.host)),
+                // A host that was not accepted may hold credentials (`user:password@host`).
+                host: Text::from(host.as_deref().unwrap_or_default()),
                 method: Text::from(http.method),
-                path: Text::from(
-                    path.as_deref()
-                        .unwrap_or_else(|| without_query(http.target)),
-                ),
+                path: Text::from(without_parameters(path.as_deref().unwrap_or(http.target))),
                 protocol: if http.is_grpc() {
                     audit::Protocol::Grpc
                 } else {
@@ -191,9 +189,13 @@ fn asking(pep: Pep, peer: &Peer) -> audit::Pep {
     }
 }
 
-/// A target that could not be read; its query is never recorded.
-fn without_query(target: &str) -> &str {
-    target.split(['?', '#']).next().unwrap_or_default()
+/// A path up to where a query or parameters might begin, in any spelling: those hold session ids and tokens.
+fn without_parameters(path: &str) -> &str {
+    let end = ["?", "#", ";", "%3F", "%3f", "%23", "%3B", "%3b"]
+        .iter()
+        .filter_map(|mark| path.find(mark))
+        .min();
+    path.get(..end.unwrap_or(path.len())).unwrap_or_default()
 }
 
 #[expect(

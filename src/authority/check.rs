@@ -131,6 +131,7 @@ impl Authority {
         let caller = identify(rules, question, http, now);
         let operation = resolve(rules, pep, question, http, &host, &path);
         found.resolved(&operation);
+        let operation = operation.map_err(|error| unresolved(&error));
         let Caller {
             id: caller, hop, ..
         } = caller?;
@@ -244,25 +245,26 @@ fn resolve<'a>(
     http: &HttpRequest<'_>,
     host: &Host<'_>,
     path: &'a NormalPath<'_>,
-) -> Result<Operation<'a>, Denial> {
-    let resolved = match rules.routes.resolve(http.method, host, path) {
+) -> Result<Operation<'a>, Unresolved> {
+    match rules.routes.resolve(http.method, host, path) {
         Err(Unresolved::NoRoute) => {
-            let trusted = rules.peps.context_extensions.contains(&pep);
+            let trusted = rules.peps.may_name_operations(pep);
             rules.fallback.resolve(http.method, path, trusted, |key| {
                 question.extensions.get(key).map(String::as_str)
             })
         }
         resolved => resolved,
+    }
+}
+
+fn unresolved(error: &Unresolved) -> Denial {
+    let reason = match error {
+        Unresolved::NoRoute => Reason::RouteUnmatched,
+        Unresolved::InvalidCapture { .. } => Reason::InvalidCapture,
+        Unresolved::SlashAside => Reason::AmbiguousPath,
+        Unresolved::Extension(_) => Reason::BadRequest,
     };
-    resolved.map_err(|error| {
-        let reason = match &error {
-            Unresolved::NoRoute => Reason::RouteUnmatched,
-            Unresolved::InvalidCapture { .. } => Reason::InvalidCapture,
-            Unresolved::SlashAside => Reason::AmbiguousPath,
-            Unresolved::Extension(_) => Reason::BadRequest,
-        };
-        Denial::because(reason, sentence(&error))
-    })
+    Denial::because(reason, sentence(error))
 }
 
 /// What was established before policy is asked.
@@ -322,7 +324,8 @@ fn input(
         caller: known.caller.clone(),
         target: operation
             .target
-            .or_else(|| question.destination.and_then(|it| it.parse().ok())),
+            .or_else(|| question.destination.and_then(|it| it.parse().ok()))
+            .or_else(|| operation.resource.as_str().parse().ok()),
         action: operation.action,
         resource: operation.resource,
         tier: known.tier,

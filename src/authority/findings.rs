@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::decision::Denial;
 use crate::identity::{Pep, SpiffeId};
-use crate::operation::{Mode, Operation};
+use crate::operation::{Mode, Operation, Unresolved};
 use crate::permission::{Action, Resource, Standing, Tier};
 use crate::policy::{Answer, Verdict};
 
@@ -63,9 +62,14 @@ pub struct Step {
 
 impl Findings {
     /// Takes over what the route table said.
-    pub(super) fn resolved(&mut self, operation: &Result<Operation<'_>, Denial>) {
-        let Ok(operation) = operation else {
-            return;
+    pub(super) fn resolved(&mut self, operation: &Result<Operation<'_>, Unresolved>) {
+        let operation = match operation {
+            Ok(operation) => operation,
+            Err(Unresolved::InvalidCapture { mode, .. }) => {
+                self.mode = *mode;
+                return;
+            }
+            Err(Unresolved::NoRoute | Unresolved::SlashAside | Unresolved::Extension(_)) => return,
         };
         self.mode = operation.mode;
         self.operation = Some(Named {

@@ -22,9 +22,9 @@ pub(super) struct Audit {
 enum Command {
     /// Verify that files of JSON lines are as their writers left them
     #[command(after_help = "\
-Give rotated files oldest first. A cut-off end can't be seen in the files themselves: compare the printed heads with ones
-noted earlier. Nor can it be seen whether runs before the first were removed or rotated away: what the first run follows
-is printed as `not read`.
+Give rotated files oldest first. A cut-off end can't be seen in the files themselves: compare the printed heads \
+with ones noted earlier. Nor can it be seen whether runs before the first were removed or rotated away: what the \
+first run follows is printed as `not read`.
 
 Exit code: 0 unbroken, 1 broken, empty or not readable.")]
     Verify {

@@ -32,7 +32,11 @@ pub(super) struct Eval {
     #[command(flatten)]
     source: ConfigSource,
     /// `-` reads a CheckRequest in protobuf JSON from standard input
-    #[arg(value_name = "-", value_parser = ["-"], conflicts_with_all = ["caller", "path"])]
+    #[arg(
+        value_name = "-",
+        value_parser = ["-"],
+        conflicts_with_all = ["caller", "destination", "method", "host", "path", "headers", "extensions", "body"]
+    )]
     stdin: Option<String>,
     /// The caller's SPIFFE ID, as the proxy's `source.principal`; without it nobody calls
     #[arg(long, value_name = "SPIFFE_ID")]

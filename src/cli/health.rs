@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::grpc::{ServingStatus, query_health};
+use crate::grpc::{HealthClientError, ServingStatus, query_health};
 
-use super::{complain, small_runtime};
+use super::{BAD_CONFIG, complain, small_runtime};
 
 /// Ask a running instance whether it serves (for probes)
 #[derive(Debug, Args)]
@@ -39,6 +39,10 @@ impl Health {
             Ok(ServingStatus::NotServing) => {
                 println!("NOT_SERVING");
                 ExitCode::FAILURE
+            }
+            Err(error @ HealthClientError::Address(_)) => {
+                complain(&error);
+                ExitCode::from(BAD_CONFIG)
             }
             Err(error) => {
                 complain(&error);

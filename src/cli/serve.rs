@@ -46,6 +46,12 @@ impl Serve {
             }
         };
         runtime.block_on(async {
+            // Before anything is opened: a stop during the start is a stop in order.
+            let shutdown = Shutdown::default();
+            if let Err(error) = stop_on_signals(shutdown.clone()) {
+                complain(&error);
+                return ExitCode::FAILURE;
+            }
             let app = match App::build(config, self.source.config, Arc::new(SystemClock)).await {
                 Ok(app) => app,
                 Err(error) => {
@@ -53,11 +59,6 @@ impl Serve {
                     return ExitCode::from(error.exit_code());
                 }
             };
-            let shutdown = Shutdown::default();
-            if let Err(error) = stop_on_signals(shutdown.clone()) {
-                complain(&error);
-                return ExitCode::FAILURE;
-            }
             match app.run(shutdown).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {

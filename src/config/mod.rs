@@ -64,6 +64,35 @@ pub enum Mode {
     Development,
 }
 
+impl Fixed {
+    /// The sections that are not the same in `other`.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let Self {
+            base,
+            mode,
+            tenant,
+            listen,
+            policy,
+            audit,
+            limits,
+            telemetry,
+        } = self;
+        [
+            ("the folder", *base == other.base),
+            ("mode", *mode == other.mode),
+            ("tenant", *tenant == other.tenant),
+            ("listen", *listen == other.listen),
+            ("policy", *policy == other.policy),
+            ("audit", *audit == other.audit),
+            ("limits", *limits == other.limits),
+            ("telemetry", *telemetry == other.telemetry),
+        ]
+        .into_iter()
+        .filter_map(|(name, same)| (!same).then_some(name))
+        .collect()
+    }
+}
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -171,6 +200,7 @@ impl Config {
             problems.push(Problem::new("tenant", "empty; leave it out for `default`"));
         }
         problems.extend(context_problems(&raw.context));
+        problems.extend(raw.strangers());
         let routes = RouteTable::compile(&raw.routes).unwrap_or_else(|faults| {
             problems.extend(
                 faults
@@ -217,6 +247,37 @@ impl Config {
 fn not_yaml(message: &str) -> Problem {
     let message = message.strip_prefix("error: ").unwrap_or(message);
     Problem::new("", message)
+}
+
+impl Raw {
+    /// Patterns of SPIFFE IDs that no accepted caller can have: a slip of the pen would turn agents into workloads.
+    fn strangers(&self) -> Vec<Problem> {
+        let Some(ours) = &self.trust_domain else {
+            return Vec::new();
+        };
+        let accepted = |name: &str| {
+            ours.as_str() == name || self.identity.federated.iter().any(|it| it.as_str() == name)
+        };
+        let agents = self.agents.0.iter().enumerate();
+        let agents = agents.map(|(at, it)| (format!("agents[{at}]"), it));
+        let workloads = self.workloads.0.iter().enumerate();
+        let workloads = workloads.map(|(at, it)| (format!("workloads[{at}].match"), &it.callers));
+        let hops = self.identity.xfcc_hops.iter().enumerate();
+        let hops = hops.map(|(at, it)| (format!("identity.xfcc_hops[{at}]"), it));
+        agents
+            .chain(workloads)
+            .chain(hops)
+            .map(|(path, pattern)| (path, pattern.trust_domain()))
+            .filter(|(_, name)| !accepted(name))
+            .map(|(path, name)| {
+                let advice = format!(
+                    "trust domain `{name}` is neither trust_domain nor in identity.federated; \
+                     correct it or add it there"
+                );
+                Problem::new(path, advice)
+            })
+            .collect()
+    }
 }
 
 /// Entries that are allowed and without effect.
@@ -270,4 +331,47 @@ fn listed(path: &Path, problems: &[Problem]) -> String {
         .map(|problem| format!("{}: {problem}", path.display()))
         .collect();
     lines.join("\nerror: ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        match Config::parse(text, Path::new("attache.yaml")) {
+            Ok(_) => Vec::new(),
+            Err(ConfigError::Invalid { problems, .. }) => {
+                problems.iter().map(|it| it.path.clone()).collect()
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_trust_domain_alone_is_a_configuration() {
+        assert_eq!(mistakes("trust_domain: example.org"), [""; 0]);
+        assert_eq!(mistakes("mode: development"), ["trust_domain"]);
+        assert_eq!(mistakes("[]"), [""]);
+        assert_eq!(mistakes("a: b: c"), [""]);
+    }
+
+    #[test]
+    fn a_pattern_of_a_stranger_s_trust_domain_is_a_mistake() {
+        let text = r#"
+            trust_domain: example.org
+            identity: {federated: [partner.example], xfcc: last_hop, xfcc_hops: ["spiffe://edge.example/*"]}
+            agents: ["spiffe://exmaple.org/agent/**", "spiffe://partner.example/agent/**"]
+            workloads: [{match: "spiffe://exmaple.org/svc/a", permissions: []}]
+            "#;
+        assert_eq!(
+            mistakes(text),
+            ["agents[0]", "workloads[0].match", "identity.xfcc_hops[0]"]
+        );
+    }
+
+    #[test]
+    fn a_header_name_that_never_matches_is_a_mistake() {
+        let text = "{trust_domain: example.org, context: {headers: [x-ok, X-Environment, '']}}";
+        assert_eq!(mistakes(text), ["context.headers[1]", "context.headers[2]"]);
+    }
 }

@@ -18,7 +18,7 @@ use super::answer::Answer;
 use super::proto::envoy::service::auth::v3::CheckRequest;
 use super::proto::envoy::service::auth::v3::authorization_server::Authorization;
 use super::request;
-use super::rescue::{Handled, peer};
+use super::rescue::{Arrived, peer};
 use super::response::{Asked, answer};
 
 /// Serves Check.
@@ -41,10 +41,11 @@ impl ExtAuthz {
 #[tonic::async_trait]
 impl Authorization for ExtAuthz {
     async fn check(&self, call: Request<CheckRequest>) -> Result<Response<Answer>, Status> {
-        let deadline = Instant::now() + budget(call.metadata(), self.time_limit);
-        if let Some(handled) = call.extensions().get::<Handled>() {
-            handled.set();
-        }
+        let arrived = call
+            .extensions()
+            .get()
+            .map_or_else(Instant::now, Arrived::handle);
+        let deadline = arrived + budget(call.metadata(), self.time_limit);
         let peer = peer(call.extensions());
         let decided = match request::question(call.get_ref(), peer) {
             Ok(question) => {

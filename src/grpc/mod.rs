@@ -26,7 +26,7 @@ use crate::lifecycle::Shutdown;
 
 pub use health::{HEALTH_SERVICES, HealthClientError, ServingStatus, health_routes, query_health};
 pub use limits::Limits;
-pub use listener::{Address, BindError, Bound, Connection};
+pub use listener::{Address, BindError, Bound, Connection, SocketFile};
 pub use rehearsal::{Rehearsal, RehearsalError, RequestFlags};
 
 use ext_authz::ExtAuthz;

@@ -43,6 +43,9 @@ fn http(http: &attribute_context::HttpRequest) -> Result<HttpRequest<'_>, Denial
         Some(_) if !http.headers.is_empty() => {
             return Err(malformed("`headers` and `header_map` are both set"));
         }
+        Some(map) if map.headers.iter().any(has_two_values) => {
+            return Err(malformed("a header has both `value` and `raw_value`"));
+        }
         Some(map) => Headers::new(map.headers.iter().map(raw)),
         None => Headers::new(
             http.headers
@@ -66,7 +69,11 @@ fn http(http: &attribute_context::HttpRequest) -> Result<HttpRequest<'_>, Denial
     })
 }
 
-/// A raw header has its value in one of two fields; Envoy never fills both.
+fn has_two_values(header: &HeaderValue) -> bool {
+    !header.value.is_empty() && !header.raw_value.is_empty()
+}
+
+/// A raw header has its value in one of two fields.
 fn raw(header: &HeaderValue) -> (&str, &[u8]) {
     let value = match &*header.raw_value {
         [] => header.value.as_bytes(),

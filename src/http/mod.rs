@@ -41,7 +41,8 @@ pub async fn serve_health(
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(health)
-        .merge(grpc);
+        // Its fallback answers every path with 200, which a probe of a misspelt path would take for health.
+        .merge(grpc.reset_fallback());
     axum::serve(listener, routes)
         .with_graceful_shutdown(stopped)
         .await

@@ -182,6 +182,13 @@ impl SpiffePattern {
         self.0.matches(id.segments())
     }
 
+    /// The trust domain, which is never a wildcard.
+    pub fn trust_domain(&self) -> String {
+        let pattern = self.0.to_string();
+        let end = pattern.find('/').unwrap_or(pattern.len());
+        pattern.get(..end).unwrap_or_default().to_owned()
+    }
+
     /// Whether every ID that `other` stands for is one of this pattern's.
     pub fn covers(&self, other: &Self) -> bool {
         self.0.covers(&other.0)

@@ -96,6 +96,7 @@ fn mapped(method: &str, path: &NormalPath<'_>) -> Result<(Resource, Action), Unr
         .flatten()
         .ok_or_else(|| Unresolved::InvalidCapture {
             name: RESOURCE_KEY.to_owned(),
+            mode: Mode::Enforce,
         })?;
     Ok((resource, action.parse().or(Err(Unresolved::NoRoute))?))
 }

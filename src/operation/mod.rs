@@ -84,6 +84,8 @@ pub enum Unresolved {
     InvalidCapture {
         /// The capture; `*` or `**` where the segment is not remembered.
         name: String,
+        /// What happens to a refusal on that route.
+        mode: Mode,
     },
     /// An earlier route matches but for the slash at the end, which many services ignore.
     #[error("an earlier route matches this path but for the slash at its end")]

@@ -1,8 +1,7 @@
 //! docs/audit.md.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -155,36 +154,6 @@ async fn the_example_is_a_record_that_was_written() {
         written[member] = Value::Null;
     }
     assert_eq!(shown, written, "{written:#}");
-}
-
-fn verify_file(path: &Path) -> Result<audit::Summary, Box<dyn std::error::Error>> {
-    let lines: Vec<Vec<u8>> = BufReader::new(File::open(path)?)
-        .split(b'\n')
-        .collect::<Result<_, _>>()?;
-    Ok(audit::verify(lines)?)
-}
-
-#[tokio::test]
-async fn the_shown_function_verifies_a_file() {
-    let shown = blocks(&read("docs/audit.md"))
-        .into_iter()
-        .find(|it| it.info == "rust")
-        .unwrap();
-    let words = |text: &str| text.split_whitespace().collect::<String>();
-    assert!(words(include_str!("audit.rs")).contains(&words(&shown.text)));
-
-    let clock: Arc<dyn Clock> = Arc::new(MockClock::new(Timestamp::from_unix_seconds(0)));
-    let (memory, _auditor, writer) = Memory::auditor(clock).unwrap();
-    writer.close().await.unwrap();
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    for line in memory.lines() {
-        writeln!(file, "{line}").unwrap();
-    }
-    let summary = verify_file(file.path()).unwrap();
-    assert_eq!(summary.records, 2);
-    assert!(summary.heads["memory"].stopped);
-    writeln!(file, "{{}}").unwrap();
-    assert!(verify_file(file.path()).is_err());
 }
 
 /// Two runs of a process into one file, the second after a kill of the first.

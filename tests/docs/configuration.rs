@@ -196,10 +196,35 @@ fn the_defaults_are_the_ones_written_out() {
     for key in accepted().into_keys().filter(|key| !key.contains("[]")) {
         assert!(written.contains(&key), "{key} is not written out");
     }
+    assert_column_agrees(&serde_saphyr::from_str(&block.text).unwrap());
     let written = parse(&block.text);
     let assumed = parse("trust_domain: example.org");
     assert_eq!(written.fixed, assumed.fixed);
     assert_eq!(rules(&written), rules(&assumed));
+}
+
+/// The column of defaults says what the file says.
+fn assert_column_agrees(file: &Value) {
+    let mut compared = 0;
+    for table in tables_of("docs/configuration.md", "key") {
+        for row in &table.rows {
+            let pointer = format!("/{}", code(&row[0]).replace('.', "/"));
+            let Some(value) = file.pointer(&pointer) else {
+                continue;
+            };
+            let Some(shown) = code_spans(&row[2]).into_iter().next() else {
+                assert!(
+                    matches!(&*row[2], "required" | "one Unix socket, as below"),
+                    "{row:?}"
+                );
+                continue;
+            };
+            let shown: Value = serde_saphyr::from_str(&shown).unwrap();
+            assert_eq!(shown, *value, "{row:?}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 30, "only {compared}");
 }
 
 fn parse(text: &str) -> Config {

@@ -32,6 +32,7 @@ pub(crate) fn documents() -> Vec<String> {
         "README.md".into(),
         "SECURITY.md".into(),
         "CHANGELOG.md".into(),
+        "deploy/policy/README.md".into(),
     ];
     let mut folders = vec![PathBuf::from("docs")];
     while let Some(folder) = folders.pop() {

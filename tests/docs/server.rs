@@ -1,7 +1,6 @@
 //! The whole application on ports of its own, with the development configuration.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,6 @@ use tonic::transport::Endpoint;
 use crate::markdown::read;
 
 pub(crate) struct Server {
-    pub(crate) file: PathBuf,
     health: SocketAddr,
     ext_authz: SocketAddr,
     shutdown: Shutdown,
@@ -38,7 +36,7 @@ impl Server {
             .replace("sinks: [stdout]", "sinks: [{jsonl: audit.jsonl}]");
         std::fs::write(&file, text).unwrap();
         let config = Config::read(&file).unwrap();
-        let app = App::build(config, Some(file.clone()), Arc::new(SystemClock))
+        let app = App::build(config, Some(file), Arc::new(SystemClock))
             .await
             .unwrap();
         let health = app.health_address().unwrap();
@@ -48,7 +46,6 @@ impl Server {
         let shutdown = Shutdown::default();
         let running = tokio::spawn(app.run(shutdown.clone()));
         Self {
-            file,
             health,
             ext_authz,
             shutdown,

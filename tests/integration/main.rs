@@ -11,7 +11,13 @@
 
 mod certificates;
 mod check;
+mod eval;
 mod faults;
 mod harness;
 mod headers;
+mod health;
 mod paths;
+mod reload;
+mod shutdown;
+mod start;
+mod wire;

@@ -2,6 +2,7 @@
 //!
 //! Never repairs, decompresses or converts. Where anything is in doubt there is no body, and the request is refused.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -52,7 +53,10 @@ pub enum BodyProblem {
     /// Missing, or neither `application/json` nor `application/…+json`, or in another charset than UTF-8.
     #[error("the content type is not JSON in UTF-8")]
     ContentType,
-    /// Not JSON (RFC 8259), nested 128 levels or deeper, or with two members of one name.
+    /// A number that not everybody reads alike: rounded as a double, or vanishing in it.
+    #[error("the body has a number of too many digits")]
+    InexactNumber,
+    /// Not JSON (RFC 8259), nested 128 levels or deeper, or with two members of one name in any case.
     #[error("the body is not well-formed JSON")]
     Json(#[source] serde_json::Error),
 }
@@ -81,6 +85,9 @@ impl Body<'_> {
         let Unambiguous(value) =
             Unambiguous::deserialize(&mut deserializer).map_err(BodyProblem::Json)?;
         deserializer.end().map_err(BodyProblem::Json)?;
+        if !has_exact_numbers(self.bytes) {
+            return Err(BodyProblem::InexactNumber);
+        }
         Ok(value)
     }
 
@@ -144,6 +151,50 @@ fn is_utf8(parameter: &str) -> bool {
     name.eq_ignore_ascii_case("charset") && unquoted.eq_ignore_ascii_case("utf-8")
 }
 
+/// Whether every number in `text`, which is JSON, is read alike by everybody: as a 64-bit integer or with at most 15
+/// significant digits (RFC 8259 section 6). A longer one would be rounded here and perhaps not where it is spent.
+fn has_exact_numbers(text: &[u8]) -> bool {
+    let mut rest = text;
+    let mut in_string = false;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        match (byte, in_string) {
+            (b'"', _) => in_string = !in_string,
+            (b'\\', true) => rest = after.get(1..).unwrap_or_default(),
+            (b'-' | b'0'..=b'9', false) => {
+                let length = after.iter().take_while(|byte| is_number(**byte)).count();
+                let (number, next) = after.split_at(length);
+                if !is_exact(*byte, number) {
+                    return false;
+                }
+                rest = next;
+            }
+            _ => {}
+        }
+    }
+    true
+}
+
+fn is_number(byte: u8) -> bool {
+    byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-')
+}
+
+fn is_exact(first: u8, rest: &[u8]) -> bool {
+    let number = [&[first], rest].concat();
+    let Ok(text) = std::str::from_utf8(&number) else {
+        return false;
+    };
+    if text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok() {
+        return true;
+    }
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit);
+    let significant = digits.skip_while(|digit| *digit == b'0').count();
+    // An exponent can still make nothing of it.
+    let vanishes = significant > 0 && text.parse::<f64>().is_ok_and(|value| value == 0.0);
+    significant <= 15 && !vanishes
+}
+
 /// A JSON value in which no object has two members of one name: of those, services take the first, the last or both.
 struct Unambiguous(Value);
 
@@ -202,11 +253,14 @@ impl<'de> de::Visitor<'de> for Visitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
+        let mut seen = HashSet::new();
         while let Some((name, Unambiguous(value))) = members.next_entry::<String, _>()? {
-            // The name is left out of the message: it is as long as the client likes.
-            if object.insert(name, value).is_some() {
+            // Some services match names in any case. The name is left out of the message: it is as long as the client
+            // likes.
+            if !seen.insert(name.to_ascii_lowercase()) {
                 return Err(A::Error::custom("an object has two members of one name"));
             }
+            object.insert(name, value);
         }
         Ok(Value::Object(object))
     }

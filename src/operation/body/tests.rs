@@ -184,13 +184,43 @@ fn two_members_of_one_name_are_refused_at_every_depth_and_in_every_spelling() {
         r#"{"a":1,"a":1}"#,
         r#"{"a":1,"b":2,"\u0061":3}"#,
         r#"[{"x":{"a":1,"a":2}}]"#,
+        r#"{"amount":1,"Amount":100000}"#,
     ] {
         assert!(
             matches!(json(bad.as_bytes()), Err(BodyProblem::Json(_))),
             "{bad}"
         );
     }
-    assert!(json(br#"[{"a":1},{"a":{"a":2}},{"A":1,"a":2}]"#).is_ok());
+    assert!(json(br#"[{"a":1},{"a":{"a":2}},{"A":1,"b":2}]"#).is_ok());
+}
+
+#[test]
+fn a_number_that_would_be_rounded_is_refused() {
+    for bad in [
+        "100.0000000000000000001",
+        "[1, 18446744073709551616]",
+        r#"{"a": -9223372036854775809}"#,
+        "0.1234567890123456",
+        "1e-400",
+    ] {
+        assert!(
+            matches!(json(bad.as_bytes()), Err(BodyProblem::InexactNumber)),
+            "{bad}"
+        );
+    }
+    for good in [
+        "0.1",
+        "-12.50",
+        "1e10",
+        "0.0",
+        "-0.0",
+        "18446744073709551615",
+        "-9223372036854775808",
+        "123456789012.345",
+        r#"{"text": "100.0000000000000000001 \" 1.0000000000000000001"}"#,
+    ] {
+        assert!(json(good.as_bytes()).is_ok(), "{good}");
+    }
 }
 
 #[test]

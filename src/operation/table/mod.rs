@@ -91,7 +91,7 @@ impl RouteTable {
         let resource = route
             .resource
             .fill(&params)
-            .or_else(|_| invalid("resource"))?;
+            .or_else(|_| invalid(route, "resource"))?;
         Ok(Operation {
             resource,
             action: route.action.clone(),
@@ -113,18 +113,19 @@ fn captures<'a>(
     for (at, value) in path.segments().enumerate() {
         match route.path.segments.get(at) {
             Some(Segment::Capture(name)) if is_plain(value) => params.push((&**name, value)),
-            Some(Segment::Capture(name)) => return invalid(name),
-            Some(Segment::Any) if !has_one_reading(value) => return invalid("*"),
-            None if !has_one_reading(value) => return invalid("**"),
+            Some(Segment::Capture(name)) => return invalid(route, name),
+            Some(Segment::Any) if !has_one_reading(value) => return invalid(route, "*"),
+            None if !has_one_reading(value) => return invalid(route, "**"),
             Some(Segment::Literal(_) | Segment::Any) | None => {}
         }
     }
     Ok(params)
 }
 
-fn invalid<T>(name: &str) -> Result<T, Unresolved> {
+fn invalid<T>(route: &Route, name: &str) -> Result<T, Unresolved> {
     Err(Unresolved::InvalidCapture {
         name: name.to_owned(),
+        mode: route.mode,
     })
 }
 

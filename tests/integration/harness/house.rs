@@ -85,17 +85,26 @@ impl Plan {
         } else {
             self.listener.clone()
         };
-        let policy = if self.rego.is_empty() {
-            String::new()
+        let modules = if self.rego.is_empty() {
+            "[]"
         } else {
-            let more = &self.policy;
-            format!("policy: {{embedded: {{modules: [policy], {more}}}}}\n")
+            "[policy]"
+        };
+        // Where a test is not about time, a busy machine has enough of it.
+        let policy = match &*self.policy {
+            "" => "time_limit: 10s",
+            policy => policy,
+        };
+        let limits = if self.more.contains("limits:") {
+            ""
+        } else {
+            "limits: {request_timeout: 10s}"
         };
         format!(
             "trust_domain: example.org\n\
              listen:\n  ext_authz: [{listener}]\n  health: {{tcp: \"127.0.0.1:0\"}}\n\
              audit: {{sinks: [{{jsonl: audit.jsonl}}]}}\n\
-             {policy}{}\n{}\n",
+             policy: {{embedded: {{modules: {modules}, {policy}}}}}\n{limits}\n{}\n{}\n",
             self.rules, self.more
         )
     }
@@ -118,6 +127,11 @@ impl Plan {
     /// Builds and starts it.
     pub(crate) async fn open(self) -> House {
         let (dir, file) = self.lay_out();
+        self.open_at(dir, file).await
+    }
+
+    /// Builds and starts what was laid out.
+    pub(crate) async fn open_at(self, dir: TempDir, file: PathBuf) -> House {
         let config = Config::read(&file).unwrap_or_else(|error| panic!("{error}"));
         let watched = self.watched.then_some(file);
         let app = App::build(config, watched, self.clock).await.unwrap();
@@ -225,8 +239,15 @@ pub(crate) async fn get(address: &str, path: &str) -> (u16, String) {
     stream.read_to_string(&mut response).await.unwrap();
     let (head, body) = response.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(
+        status != 200 || path != "/metrics" || head.contains(OPENMETRICS),
+        "{head}"
+    );
     (status, body.to_owned())
 }
+
+const OPENMETRICS: &str =
+    "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Looks again and again until there is something, and fails where there never is.
 pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

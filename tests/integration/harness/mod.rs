@@ -1,6 +1,7 @@
 //! What the tests stand on: a running process, the proxy that asks it, and the eyes to look at its records.
 
 pub(crate) mod answer;
+pub(crate) mod binary;
 pub(crate) mod house;
 pub(crate) mod message;
 pub(crate) mod wire;

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -40,7 +40,18 @@ pub enum Address {
 pub struct Bound {
     socket: Socket,
     address: Address,
+    file: Option<SocketFile>,
 }
+
+/// The file of a Unix socket that this process made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketFile {
+    path: PathBuf,
+    identity: FileIdentity,
+}
+
+/// Device, inode and the time of the last change of mode or name. Inodes alone are used again.
+type FileIdentity = (u64, u64, i64, i64);
 
 #[derive(Debug)]
 enum Socket {
@@ -122,12 +133,28 @@ impl Bound {
                 Socket::Unix(listener)
             }
         };
+        let file = match address {
+            Address::Tcp(_) => None,
+            Address::Unix { path, .. } => Some(SocketFile {
+                identity: identity(path).map_err(failed)?,
+                path: path.clone(),
+            }),
+        };
         let address = match (&socket, address) {
             // Port 0 becomes the port that was given.
             (Socket::Tcp(listener), _) => Address::Tcp(listener.local_addr().map_err(failed)?),
             (Socket::Unix(_), address) => address.clone(),
         };
-        Ok(Self { socket, address })
+        Ok(Self {
+            socket,
+            address,
+            file,
+        })
+    }
+
+    /// The file to be removed when nobody serves the socket any more.
+    pub fn file(&self) -> Option<SocketFile> {
+        self.file.clone()
     }
 
     /// Where it listens, with the real port.
@@ -144,6 +171,7 @@ impl Bound {
         Ok(Self {
             socket,
             address: self.address.clone(),
+            file: self.file.clone(),
         })
     }
 
@@ -215,8 +243,9 @@ impl Listener {
                     if failures == 0 {
                         tracing::warn!(%address, %error, "cannot accept connections; trying on");
                     }
+                    let pause = backoff(failures);
                     failures = failures.saturating_add(1);
-                    tokio::time::sleep(backoff(failures)).await;
+                    tokio::time::sleep(pause).await;
                 }
             }
         }
@@ -274,6 +303,23 @@ fn remove_stale(path: &Path, address: &Address) -> Result<(), BindError> {
         advice: "a socket left behind there can't be removed",
         source,
     })
+}
+
+// === impl SocketFile ===
+
+impl SocketFile {
+    /// Removes the file, unless another process has put its own in its place.
+    pub fn remove(self) {
+        if identity(&self.path).is_ok_and(|it| it == self.identity) {
+            // Already gone is as good.
+            let _absent = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<FileIdentity> {
+    let it = std::fs::symlink_metadata(path)?;
+    Ok((it.dev(), it.ino(), it.ctime(), it.ctime_nsec()))
 }
 
 // === impl Connection ===
@@ -346,3 +392,6 @@ impl AsyncWrite for Connection {
 
 /// Connections accepted and not yet taken up by the server.
 const ACCEPT_QUEUE: usize = 16;
+
+#[cfg(test)]
+mod tests;

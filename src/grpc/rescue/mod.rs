@@ -3,7 +3,7 @@
 //! still arrives is recorded here, for nothing further in has seen it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::codec::{BufferSettings, EncodeBody, SingleMessageCompressionOverride};
 use tonic_prost::ProstEncoder;
@@ -78,10 +79,12 @@ where
             return async move { Ok(layer.refuse(peer, denial)) }.boxed();
         };
         let arrival = Arrival::new(Arc::clone(&layer.authority), peer);
-        request.extensions_mut().insert(arrival.handled.clone());
-        let decided = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        request.extensions_mut().insert(arrival.arrived.clone());
+        // Called before it is awaited, and both may panic.
+        let called = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
         async move {
             let _place = place;
+            let decided = async { AssertUnwindSafe(called?).catch_unwind().await };
             let denial = match tokio::time::timeout(layer.time_limit, decided).await {
                 Ok(Ok(Ok(response))) => match failure(&response) {
                     None => {
@@ -101,13 +104,23 @@ where
     }
 }
 
-/// Set once the handler has the request: from then on the request leaves its own record.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Handled(Arc<AtomicBool>);
+/// What the handler learns of a request's way in.
+#[derive(Debug, Clone)]
+pub(super) struct Arrived {
+    /// When its first byte came.
+    at: Instant,
+    /// Whether the handler has it: from then on it leaves its own record.
+    handled: Arc<AtomicBool>,
+}
 
-impl Handled {
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+impl Arrived {
+    /// Takes the request over; the time it has to be decided by counts from the moment that comes back.
+    ///
+    /// On a busy machine a request may wait for long between its first byte and its handler: were that not counted, it
+    /// would be given up out here while it is still decided in there.
+    pub(super) fn handle(&self) -> Instant {
+        self.handled.store(true, Ordering::Relaxed);
+        self.at
     }
 }
 
@@ -116,7 +129,7 @@ impl Handled {
 struct Arrival {
     authority: Arc<Authority>,
     peer: Peer,
-    handled: Handled,
+    arrived: Arrived,
     answered: bool,
 }
 
@@ -125,7 +138,10 @@ impl Arrival {
         Self {
             authority,
             peer,
-            handled: Handled::default(),
+            arrived: Arrived {
+                at: Instant::now(),
+                handled: Arc::default(),
+            },
             answered: false,
         }
     }
@@ -137,7 +153,7 @@ impl Arrival {
 
 impl Drop for Arrival {
     fn drop(&mut self) {
-        if !self.answered && !self.handled.0.load(Ordering::Relaxed) {
+        if !self.answered && !self.arrived.handled.load(Ordering::Relaxed) {
             self.authority.abandoned(self.peer);
         }
     }
@@ -181,3 +197,6 @@ fn respond(answer: Answer) -> http::Response<Body> {
 }
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+#[cfg(test)]
+mod tests;

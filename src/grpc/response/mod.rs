@@ -226,3 +226,6 @@ const TIER: &str = "x-attache-tier";
 const TO_SERVICE: [&str; 4] = [CALLER, SUBJECT, DECISION_ID, TIER];
 /// Bytes of a header value; longer ones make Envoy answer 500.
 const MAX_HEADER_VALUE: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests;
