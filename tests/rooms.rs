@@ -83,7 +83,6 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("spiffe", &["identity"]),
     ("pem", &["identity"]),
     ("quick_cache", &["identity"]),
-    ("serde_json_canonicalizer", &["audit"]),
     ("serde_saphyr", &["config", "policy"]),
     ("tracing_subscriber", &["telemetry"]),
     ("clap", &["cli", "main"]),

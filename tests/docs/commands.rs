@@ -139,3 +139,26 @@ fn shown(block: &str) -> Vec<(String, String)> {
     }
     shown
 }
+
+#[test]
+fn the_shown_run_is_the_quickstart_s() {
+    let text = read("README.md");
+    let (_, rest) = text.split_once("<!-- make run -->").unwrap();
+    let (block, _) = rest.split_once("<!-- /make run -->").unwrap();
+    let shown: Vec<_> = block
+        .lines()
+        .filter(|line| line.starts_with("  "))
+        .collect();
+    let runner = read("deploy/quickstart/run.py");
+    let (_, requests) = runner.split_once("REQUESTS = [").unwrap();
+    let (requests, _) = requests.split_once("\n]").unwrap();
+    // Each request ends in what it shows, the last column of the table.
+    let shows = requests
+        .split("\"),")
+        .filter_map(|request| request.rsplit_once('"').map(|(_, shows)| shows));
+    let shows: Vec<_> = shows.filter(|words| !words.trim().is_empty()).collect();
+    assert_eq!(shown.len(), shows.len() + 1, "one line each and a heading");
+    for (line, shows) in shown.iter().skip(1).zip(shows) {
+        assert!(line.ends_with(shows), "`{line}` should end in `{shows}`");
+    }
+}
