@@ -22,7 +22,7 @@ pub struct Limits {
     #[serde(deserialize_with = "max_message")]
     pub max_message: ByteSize,
     /// Streams one connection may have open. A proxy uses a fresh connection before it learns the limit, and what it
-    /// puts above is refused; requests under decision are bounded by `max_in_flight`.
+    /// puts above is refused; keep it above `max_in_flight`, which answers `overloaded` instead.
     pub max_streams: NonZeroU32,
     /// Open connections over all listeners, 1 to 1000000; further ones wait unaccepted.
     #[serde(deserialize_with = "count")]
@@ -41,7 +41,7 @@ impl Default for Limits {
             request_timeout: Duration::from_millis(150),
             workers: 1,
             max_message: ByteSize::mib(1),
-            max_streams: NonZeroU32::MIN.saturating_add(1_023),
+            max_streams: NonZeroU32::MIN.saturating_add(2_047),
             max_connections: 10_000,
             max_in_flight: 1_024,
             shutdown_grace: Duration::from_secs(20),
