@@ -6,6 +6,7 @@ SHELL := bash
 include tests/tools/versions.mk
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/attache/tools
 CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+CARGO_FUZZ := $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 
 .PHONY: help
 help: ## List these targets
@@ -41,11 +42,19 @@ bench: cargo ## Measure: in process with criterion, then under load beside a ser
 	cargo bench --locked --bench check --bench identity --bench routes
 	benches/load.sh $(REQUESTS)
 
+.PHONY: fuzz
+fuzz: $(CARGO_FUZZ) ## Fuzz every parser (SECONDS=n: each for n seconds, 60 without; TARGETS="path leaf": only these)
+	@fuzz/run $(CARGO_FUZZ) $(or $(SECONDS),60) $(TARGETS)
+
 .PHONY: lint
 lint: cargo $(CARGO_DENY) ## Check formatting, clippy, licences and sources of dependencies
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	$(CARGO_DENY) --locked check bans licenses sources
 
 $(CARGO_DENY): | cargo
 	cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --root $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)
+
+$(CARGO_FUZZ):
+	cargo install cargo-fuzz --version $(CARGO_FUZZ_VERSION) --locked --root $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION)

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
-use x509_parser::asn1_rs::{Any, FromDer, Oid};
+use x509_parser::asn1_rs::{FromDer, Oid};
 use x509_parser::certificate::{X509Certificate, X509CertificateParser};
 use x509_parser::error::{X509Error, X509Result};
 use x509_parser::extensions::{
@@ -30,6 +30,7 @@ use x509_parser::x509::X509Version;
 
 use crate::clock::Timestamp;
 
+use super::der;
 use super::pem::{self, PemError};
 use super::spiffe_id::{SpiffeId, SpiffeIdError};
 
@@ -57,7 +58,7 @@ pub enum LeafError {
     /// Not the DER of an X.509 version 3 certificate (RFC 5280 section 4.1).
     #[error("not an X.509 v3 certificate")]
     Malformed(#[source] X509Error),
-    /// Bytes after the end of the certificate, or after the last part inside it.
+    /// Bytes after the end of the certificate.
     #[error("bytes after the end of the certificate")]
     TrailingBytes,
     /// One extension twice (RFC 5280 section 4.2).
@@ -148,23 +149,16 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, LeafError> {
         .with_deep_parse_extensions(false)
         .parse(der)
         .map_err(malformed)?;
-    if !rest.is_empty() || !has_three_parts(der) {
+    if !rest.is_empty() {
         return Err(LeafError::TrailingBytes);
     }
     if certificate.version() != X509Version::V3 {
         return Err(LeafError::Malformed(X509Error::InvalidVersion));
     }
+    if !der::is_exact(der) {
+        return Err(LeafError::Malformed(X509Error::InvalidCertificate));
+    }
     Ok(certificate)
-}
-
-/// Whether the outer sequence holds body, algorithm and signature and nothing else, which the parser does not ask.
-fn has_three_parts(der: &[u8]) -> bool {
-    let part = |input| Any::from_der(input).ok();
-    part(der)
-        .and_then(|(_, whole)| part(whole.data))
-        .and_then(|(rest, _body)| part(rest))
-        .and_then(|(rest, _algorithm)| part(rest))
-        .is_some_and(|(rest, _signature)| rest.is_empty())
 }
 
 impl<'a> Extensions<'a> {
@@ -274,6 +268,16 @@ impl Known {
         }
     }
 
+    /// Whether the extension's value has the tags of its type (RFC 5280 sections 4.2.1.3, .6, .9 and .12).
+    fn has_its_tags(self, value: &[u8]) -> bool {
+        match self {
+            Self::Names => der::is_sequence_of(value, &der::GENERAL_NAMES),
+            Self::BasicConstraints => der::is_sequence_of(value, &[der::BOOLEAN, der::INTEGER]),
+            Self::KeyUsage => value.first() == Some(&der::BIT_STRING),
+            Self::ExtendedKeyUsage => der::is_sequence_of(value, &[der::OID]),
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Names => "SubjectAltName",
@@ -288,7 +292,8 @@ impl Known {
 fn read<'a, T: FromDer<'a, X509Error>>(known: Known, value: &'a [u8]) -> Result<T, LeafError> {
     let result: X509Result<'a, T> = T::from_der(value);
     match result {
-        Ok(([], extension)) => Ok(extension),
+        // The parser also takes some other tags.
+        Ok(([], extension)) if known.has_its_tags(value) => Ok(extension),
         _ => Err(LeafError::UnreadableExtension(known.name())),
     }
 }

@@ -12,6 +12,7 @@
 
 mod caller;
 mod config;
+mod der;
 mod leaf;
 mod pem;
 mod pep;

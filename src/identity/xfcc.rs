@@ -204,10 +204,13 @@ impl<'a> Rest<'a> {
                     return self.separated(value);
                 }
                 // Envoy writes subjects as RFC 2253 has them: a backslash takes the next character literally, be it
-                // a quote or another backslash. No other value has anything to escape.
-                '\\' if matches!(key, Key::Subject) => {
-                    characters.next();
-                }
+                // a quote or another backslash, but no control character. No other value has anything to escape.
+                '\\' if matches!(key, Key::Subject) => match characters.next() {
+                    Some((at, escaped)) if escaped.is_control() => {
+                        return Err(XfccError::Character(opening + 1 + at));
+                    }
+                    _ => {}
+                },
                 '\\' => return Err(XfccError::Character(opening + 1 + at)),
                 other if other.is_control() => return Err(XfccError::Character(opening + 1 + at)),
                 _ => {}

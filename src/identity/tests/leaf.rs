@@ -25,6 +25,8 @@ const EXTENDED_KEY_USAGE: &[u64] = &[2, 5, 29, 37];
 const NO_CA: &[u8] = &[0x30, 0x00];
 const SIGNS: &[u8] = &[0x03, 0x02, 0x07, 0x80];
 
+const MALFORMED: Result<Svid, LeafError> = Err(LeafError::Malformed(X509Error::InvalidCertificate));
+
 /// What becomes of a good leaf that `spoil` has been at.
 fn leaf(spoil: impl FnOnce(&mut CertificateParams)) -> Result<Svid, LeafError> {
     let mut params = params("spiffe://td/p");
@@ -259,7 +261,17 @@ fn an_unreadable_extension_is_refused_not_taken_for_absent() {
     ] {
         let cut = &good[..good.len() - 1];
         let trailing = [good, &[0x05, 0x00]].concat();
-        for content in [&[][..], &[0xff, 0xff], &[0x05, 0x00], cut, &trailing] {
+        // Constructed where it should be primitive, or the other way round.
+        let mut tagged = good.to_vec();
+        tagged[0] ^= 0x20;
+        for content in [
+            &[][..],
+            &[0xff, 0xff],
+            &[0x05, 0x00],
+            cut,
+            &trailing,
+            &tagged,
+        ] {
             assert_eq!(
                 with_value(oid, content),
                 Err(LeafError::UnreadableExtension(shown)),
@@ -288,6 +300,20 @@ fn extended_key_usage_must_name_client_auth_where_it_is_there() {
 }
 
 #[test]
+fn a_purpose_is_an_object_identifier() {
+    // clientAuth by content, tagged as something else.
+    let client_auth = [0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
+    for tag in [0x0d, 0x0e, 0x46, 0x86, 0x26] {
+        assert_eq!(
+            with_value(EXTENDED_KEY_USAGE, &tlv(0x30, &tlv(tag, &client_auth))),
+            Err(LeafError::UnreadableExtension("ExtendedKeyUsage")),
+            "{tag:#x}"
+        );
+    }
+    assert!(with_value(EXTENDED_KEY_USAGE, &tlv(0x30, &tlv(0x06, &client_auth))).is_ok());
+}
+
+#[test]
 fn bytes_after_the_certificate_are_refused() {
     // S37
     let certificate = der(&params("spiffe://td/p"));
@@ -298,8 +324,34 @@ fn bytes_after_the_certificate_are_refused() {
     // A fourth part inside the outer sequence, whose length says so.
     assert_eq!(certificate[..2], [0x30, 0x82]);
     let inside = tlv(0x30, &[&certificate[4..], &[0x05, 0x00]].concat());
-    assert_eq!(Svid::from_der(&inside), Err(LeafError::TrailingBytes));
+    assert_eq!(Svid::from_der(&inside), MALFORMED);
     assert!(Svid::from_der(&tlv(0x30, &certificate[4..])).is_ok());
+}
+
+#[test]
+fn a_certificate_that_is_not_put_together_exactly_is_refused() {
+    // The parser alone takes some of these.
+    let certificate = der(&params("spiffe://example.org/svc/reporting"));
+    let extensions = at(&certificate, &[0xa3, 0x81]);
+    let basic_constraints = at(&certificate, &[0x30, 0x0c, 0x06, 0x03, 0x55, 0x1d, 0x13]);
+    for (place, wrong) in [
+        (extensions, 0x03),
+        (extensions, 0x83),
+        (extensions + 2, certificate[extensions + 2] + 1),
+        (extensions + 2, certificate[extensions + 2] - 1),
+        (extensions + 3, 0x10),
+        (basic_constraints, 0x10),
+    ] {
+        let mut spoilt = certificate.clone();
+        spoilt[place] = wrong;
+        assert_eq!(Svid::from_der(&spoilt), MALFORMED, "{wrong:#x} at {place}");
+    }
+}
+
+/// Where `bytes` begin in the certificate.
+fn at(certificate: &[u8], bytes: &[u8]) -> usize {
+    let mut windows = certificate.windows(bytes.len());
+    windows.position(|window| window == bytes).unwrap()
 }
 
 #[test]

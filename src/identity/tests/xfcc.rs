@@ -146,6 +146,7 @@ fn characters_out_of_place_are_refused() {
         ("URI=spiffe://td/p\n", 17),
         ("Subject=\"a\nb\";URI=spiffe://td/p", 10),
         ("Subject=\"a\0\";URI=spiffe://td/p", 10),
+        ("Subject=\"a\\\n\";URI=spiffe://td/p", 11),
     ] {
         assert_eq!(last(header), Err(XfccError::Character(at)), "{header}");
     }
