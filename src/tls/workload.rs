@@ -169,7 +169,7 @@ fn certificates(all: &[Certificate]) -> Vec<CertificateDer<'static>> {
         .collect()
 }
 
-/// 250 ms doubling to 30 s, of which a random half is waited: not everybody comes back at once.
+/// 250 ms doubling to 30 s, of which between half and all is waited: not everybody comes back at once.
 fn wait(failures: u32) -> Duration {
     let whole = Duration::from_millis(125_u64.saturating_mul(1 << failures.min(8)));
     let whole = whole.min(Duration::from_secs(30));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use attache::clock::{Clock as _, MockClock, SystemClock};
 use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};
+use rustls::HandshakeKind;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -138,6 +139,28 @@ async fn a_client_that_can_only_speak_something_else_is_refused() {
     let older = good.clone().with_tls12();
     assert!(older.ask(address).await.unwrap().is_allowed());
     assert!(good.ask(address).await.unwrap().is_allowed());
+}
+
+#[tokio::test]
+async fn no_session_is_resumed() {
+    let (_house, authority, address) = open().await;
+    let envoy = Client::new(&authority, Some(authority.svid(ENVOY)));
+    for envoy in [envoy.clone(), envoy.with_tls12()] {
+        let connector = envoy.connector();
+        for _ in 0..3 {
+            let tcp = TcpStream::connect(address).await.unwrap();
+            let name = "attache.invalid".try_into().unwrap();
+            let mut stream = connector.connect(name, tcp).await.unwrap();
+            // A ticket would come with the first answer.
+            stream
+                .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+                .await
+                .unwrap();
+            stream.read_u8().await.unwrap();
+            let (_, connection) = stream.get_ref();
+            assert_eq!(connection.handshake_kind(), Some(HandshakeKind::Full));
+        }
+    }
 }
 
 #[tokio::test]

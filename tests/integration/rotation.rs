@@ -153,3 +153,24 @@ async fn a_root_that_is_rotated_out_no_longer_vouches() {
     let envoy = Client::new(&new, Some(new.svid(ENVOY)));
     assert!(envoy.ask(address).await.unwrap().is_allowed());
 }
+
+#[tokio::test]
+async fn an_old_connection_is_replaced_without_losing_a_call() {
+    // X25: by the limit, so that a proxy comes to show the certificate it has now.
+    let authority = Authority::of("example.org");
+    let mut plan = plan(&authority, &authority.svid(SELF));
+    plan.more += "limits: {max_connection_age: 1s}\n";
+    let house = plan.open().await;
+    let envoy = Client::new(&authority, Some(authority.svid(ENVOY)));
+    let connection = envoy.connect(address(&house)).await.unwrap();
+    let handshakes = "attache_tls_handshakes_total{tls=\"mesh\",result=\"accepted\"}";
+    let mut calls = 0;
+    while house.metric(handshakes).await < 3 {
+        let together = (0..10).map(|_| ask_over(connection.clone()));
+        for answer in futures::future::join_all(together).await {
+            assert!(answer.unwrap().is_allowed());
+            calls += 1;
+        }
+        assert!(calls < 100_000, "no connection was replaced");
+    }
+}

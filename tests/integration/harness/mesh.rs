@@ -126,6 +126,11 @@ impl Client {
         config
     }
 
+    /// Remembers sessions, should a server offer them: several handshakes by one connector.
+    pub(crate) fn connector(&self) -> TlsConnector {
+        TlsConnector::from(Arc::new(self.config()))
+    }
+
     /// A bare TLS connection; what the server thinks of the client shows on the first read.
     pub(crate) async fn handshake(
         &self,
@@ -133,9 +138,7 @@ impl Client {
     ) -> std::io::Result<TlsStream<TcpStream>> {
         let tcp = TcpStream::connect(address).await?;
         let name = ServerName::try_from("attache.invalid").unwrap();
-        TlsConnector::from(Arc::new(self.config()))
-            .connect(name, tcp)
-            .await
+        self.connector().connect(name, tcp).await
     }
 
     /// A gRPC connection.
