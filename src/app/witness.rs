@@ -157,7 +157,13 @@ mod tests {
         assert!(notices.all()[0].1.contains("the sink blocks"));
 
         drop(let_go);
-        auditor.flush().await.unwrap();
+        // On another thread, so that nobody looks before the last call has returned.
+        let flushing = auditor.clone();
+        let flushed = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            runtime.unwrap().block_on(flushing.flush())
+        });
+        flushed.join().unwrap().unwrap();
         while !readiness.is_ready() {
             tokio::time::advance(Duration::from_secs(60)).await;
         }

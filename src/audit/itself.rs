@@ -20,21 +20,36 @@ pub(super) fn started(nonce: Nonce, found: &[Found]) -> Vec<Record> {
     if !torn.is_empty() {
         details = details.with("torn_lines", torn);
     }
-    let last = found.iter().find_map(|found| found.last.as_ref());
-    if let Some(last) = last {
-        details = previous(details, last);
+    if found.iter().any(|found| found.note_unreadable) {
+        details = details.with("note_unreadable", true);
     }
+    // The sinks may have been cut off at different records; the first that knows of an earlier chain speaks.
+    let known = found
+        .iter()
+        .find(|found| found.last.is_some() || found.noted.is_some());
+    let last = known.and_then(|found| found.last.as_ref());
+    let noted = known.and_then(|found| found.noted.as_ref());
+    let details = naming(details, last, noted);
     let started = own(EventType::AuditStarted, Outcome::Success, details);
-    let Some(killed) = last.filter(|last| !last.stopped) else {
-        return vec![started];
+
+    let cut = match (last, noted) {
+        (Some(last), Some(noted)) => last.writer == noted.writer,
+        _ => false,
     };
+    let last = last.filter(|last| !last.stopped);
+    let noted = noted.filter(|noted| !noted.stopped || cut);
+    if last.is_none() && noted.is_none() {
+        return vec![started];
+    }
+    let message = if cut {
+        "the file ends before the noted end of its last chain"
+    } else {
+        "the previous writer did not come to its end"
+    };
+    let details = naming(Details::default(), last, noted);
     let gap = Record {
-        message: Some(Text::fixed("the previous writer did not come to its end")),
-        ..own(
-            EventType::AuditGap,
-            Outcome::Failure,
-            previous(Details::default(), killed),
-        )
+        message: Some(Text::fixed(message)),
+        ..own(EventType::AuditGap, Outcome::Failure, details)
     };
     vec![started, gap]
 }
@@ -63,17 +78,22 @@ pub(super) fn stopped(records: u64) -> Record {
     own(EventType::AuditStopped, Outcome::Success, details)
 }
 
-fn previous(details: Details, last: &LastRecord) -> Details {
-    let LastRecord {
-        writer,
-        seq,
-        hash,
-        stopped: _,
-    } = last;
+/// Adds the ends of earlier chains: the one that was in the file, and the one that was noted beside it.
+fn naming(mut details: Details, last: Option<&LastRecord>, noted: Option<&LastRecord>) -> Details {
+    if let Some(last) = last {
+        details = details
+            .with("previous_hash", last.hash.as_str())
+            .with("previous_seq", last.seq)
+            .with("previous_writer", last.writer.as_str());
+    }
+    if let Some(noted) = noted {
+        details = details
+            .with("noted_hash", noted.hash.as_str())
+            .with("noted_seq", noted.seq)
+            .with("noted_stopped", noted.stopped)
+            .with("noted_writer", noted.writer.as_str());
+    }
     details
-        .with("previous_hash", hash.as_str())
-        .with("previous_seq", *seq)
-        .with("previous_writer", writer.as_str())
 }
 
 fn own(event_type: EventType, result: Outcome, details: Details) -> Record {

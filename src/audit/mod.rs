@@ -9,10 +9,10 @@
 //! - Every record is one line of canonical JSON and one link of a hash chain ([`verify()`]); each start of the process
 //!   is a chain of its own, begun by `audit.started` and ended by `audit.stopped`.
 //! - It never decides anything, never blocks who records, and never holds tokens, query strings or bodies.
-//! - When the first sink fails, records wait in the queue and [`Auditor::health`] says so. When the queue overflows,
-//!   records are lost; how many is in the next `audit.gap`. A process that is killed loses what waits in the queue,
+//! - When the first sink fails or blocks, records wait in the queue and [`Auditor::health`] says so. When the queue
+//!   overflows, records are lost; how many is in the next `audit.gap`. A process that is killed loses what waits in the queue,
 //!   normally some milliseconds' worth; a machine that crashes, at most a second more. The next start finds that the
-//!   file does not end with `audit.stopped` and writes an `audit.gap`.
+//!   file, or after a rotation the note beside it, does not end with `audit.stopped` and writes an `audit.gap`.
 //! - The end of the file can be cut off without a trace until the next start, and who may write the file may write
 //!   another one. Keep the head of the chain elsewhere where that matters.
 

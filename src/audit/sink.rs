@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use serde::{Deserialize, Serialize};
+
 use super::chain::Digest;
 
 /// A place for lines.
@@ -41,10 +43,15 @@ pub struct Found {
     pub torn: Option<Digest>,
     /// The last whole record.
     pub last: Option<LastRecord>,
+    /// The last record that an earlier writer noted, if what was found does not reach it: rotated away, or cut off.
+    pub noted: Option<LastRecord>,
+    /// Something stands where an earlier writer makes its note, and it is none.
+    pub note_unreadable: bool,
 }
 
 /// The end of an earlier chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LastRecord {
     /// Whose chain.
     pub writer: String,
@@ -62,6 +69,19 @@ pub(super) struct Progress {
     done: usize,
 }
 
+// === impl Found ===
+
+impl Found {
+    /// Whether the chain that was found reaches `noted`.
+    pub(super) fn holds(&self, noted: &LastRecord) -> bool {
+        self.last.as_ref().is_some_and(|last| {
+            let further =
+                last.seq > noted.seq || (last.seq == noted.seq && last.hash == noted.hash);
+            last.writer == noted.writer && further
+        })
+    }
+}
+
 // === impl Batch ===
 
 impl Batch {
@@ -71,7 +91,7 @@ impl Batch {
     }
 
     /// The lines without their line feeds.
-    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn lines(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.bytes
             .split_inclusive(|byte| *byte == b'\n')
             .map(|line| line.strip_suffix(b"\n").unwrap_or(line))

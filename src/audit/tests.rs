@@ -598,11 +598,15 @@ async fn a_start_after_a_kill_reports_the_torn_line_and_the_gap() {
     let path = directory.path().join("audit.jsonl");
     let witness = Witness::start(16, Box::new(Jsonl::open(&path).unwrap()), vec![]);
     witness.auditor.record(allowed(1));
+    witness.auditor.flush().await.unwrap();
+    let note = directory.path().join("audit.jsonl.head");
+    let noted = fs::read_to_string(&note).unwrap();
     witness.handle.close().await.unwrap();
     // As a kill leaves it: without its end, in the middle of a line.
     let file = fs::read_to_string(&path).unwrap();
     let last = file.trim_end().rfind('\n').unwrap();
     fs::write(&path, &file.as_bytes()[..last + 100]).unwrap();
+    fs::write(&note, noted).unwrap();
 
     let clock = Arc::new(MockClock::new(Timestamp::from_unix_seconds(2000)));
     let config = Config {
@@ -658,6 +662,87 @@ async fn a_killed_writers_last_line_counts_if_only_its_line_feed_is_missing() {
     assert_eq!(found.torn, None);
     assert!(found.last.is_some_and(|last| last.seq == 2));
     assert_eq!(fs::read_to_string(&path).unwrap(), file);
+}
+
+/// Kills a witness that writes to `path`: what it knows is lost, what it wrote stays.
+async fn kill(witness: Witness) {
+    // Without an `audit.stopped`, as only a crash leaves it.
+    witness.auditor.flush().await.unwrap();
+    std::mem::forget(witness);
+}
+
+#[tokio::test]
+async fn an_unclean_end_is_told_even_after_rotation() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.jsonl");
+    let witness = Witness::start(16, Box::new(Jsonl::open(&path).unwrap()), vec![]);
+    witness.auditor.record(allowed(1));
+    kill(witness).await;
+    let rotated = directory.path().join("audit.jsonl.1");
+    fs::rename(&path, &rotated).unwrap();
+
+    let next = Witness::start_as("host/2", Box::new(Jsonl::open(&path).unwrap()));
+    next.handle.close().await.unwrap();
+    let lines = lines_of(&path);
+    assert_eq!(
+        event_types(&lines),
+        ["audit.started", "audit.gap", "audit.stopped"]
+    );
+    let gap: Value = serde_json::from_str(&lines[1]).unwrap();
+    assert_eq!(gap["details"]["noted_writer"], "host/1");
+    assert_eq!(gap["details"]["noted_seq"], 2);
+    verify([lines_of(&rotated), lines].concat()).unwrap();
+}
+
+#[tokio::test]
+async fn an_end_before_rotation_is_named_and_no_gap() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.jsonl");
+    let witness = Witness::start(16, Box::new(Jsonl::open(&path).unwrap()), vec![]);
+    witness.handle.close().await.unwrap();
+    let rotated = directory.path().join("audit.jsonl.1");
+    fs::rename(&path, &rotated).unwrap();
+
+    let next = Witness::start_as("host/2", Box::new(Jsonl::open(&path).unwrap()));
+    next.handle.close().await.unwrap();
+    let lines = lines_of(&path);
+    assert_eq!(event_types(&lines), ["audit.started", "audit.stopped"]);
+    // The rotated file can't be taken away unseen, nor its end.
+    assert_eq!(verify(&lines).unwrap().missing[0].writer, "host/1");
+    let earlier = lines_of(&rotated);
+    verify([&earlier[..1], &lines].concat()).unwrap_err();
+    assert_eq!(verify([earlier, lines].concat()).unwrap().missing, []);
+
+    // Not rotated: the file itself says how the run before ended.
+    let next = Witness::start_as("host/3", Box::new(Jsonl::open(&path).unwrap()));
+    next.handle.close().await.unwrap();
+    let started: Value = serde_json::from_str(&lines_of(&path)[2]).unwrap();
+    assert_eq!(started["details"]["previous_writer"], "host/2");
+    assert_eq!(started["details"]["noted_writer"], Value::Null);
+}
+
+#[tokio::test]
+async fn an_end_that_was_cut_off_is_told_by_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.jsonl");
+    let witness = Witness::start(16, Box::new(Jsonl::open(&path).unwrap()), vec![]);
+    witness.auditor.record(denied(1));
+    witness.handle.close().await.unwrap();
+    let whole = lines_of(&path);
+    fs::write(&path, format!("{}\n", whole[0])).unwrap();
+
+    let next = Witness::start_as("host/2", Box::new(Jsonl::open(&path).unwrap()));
+    next.handle.close().await.unwrap();
+    let lines = lines_of(&path);
+    let gap: Value = serde_json::from_str(&lines[2]).unwrap();
+    assert_eq!(gap["event_type"], "audit.gap");
+    assert_eq!(gap["details"]["previous_seq"], 1);
+    assert_eq!(gap["details"]["noted_seq"], 3);
+    let broken = verify(lines).unwrap_err();
+    assert_eq!(
+        (broken.line, broken.flaw),
+        (2, Flaw::CutOff("host/1".to_owned()))
+    );
 }
 
 #[tokio::test]

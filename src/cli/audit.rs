@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::audit::{Broken, Predecessor, Summary, Verifier};
+use crate::audit::{Broken, Flaw, Predecessor, Summary, Verifier};
 
 use super::complain;
 
@@ -48,7 +48,7 @@ enum VerifyError {
         path: Option<PathBuf>,
         line: u64,
         #[source]
-        source: Broken,
+        source: Flaw,
     },
     #[error("nothing to verify: no record in the given files")]
     Empty,
@@ -98,15 +98,15 @@ fn verify(files: &[PathBuf]) -> Result<Summary, VerifyError> {
     Ok(summary)
 }
 
-fn located(starts: &[(&PathBuf, u64)], source: Broken) -> VerifyError {
+fn located(starts: &[(&PathBuf, u64)], broken: Broken) -> VerifyError {
     let file = starts
         .iter()
         .rev()
-        .find(|(_, before)| *before < source.line);
+        .find(|(_, before)| *before < broken.line);
     VerifyError::Broken {
         path: file.map(|(path, _)| (*path).clone()),
-        line: source.line - file.map_or(0, |(_, before)| *before),
-        source,
+        line: broken.line - file.map_or(0, |(_, before)| *before),
+        source: broken.flaw,
     }
 }
 

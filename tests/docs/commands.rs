@@ -153,12 +153,14 @@ fn the_shown_run_is_the_quickstart_s() {
     let (_, requests) = runner.split_once("REQUESTS = [").unwrap();
     let (requests, _) = requests.split_once("\n]").unwrap();
     // Each request ends in what it shows, the last column of the table.
-    let shows = requests
+    let wanted: Vec<_> = requests
         .split("\"),")
-        .filter_map(|request| request.rsplit_once('"').map(|(_, shows)| shows));
-    let shows: Vec<_> = shows.filter(|words| !words.trim().is_empty()).collect();
-    assert_eq!(shown.len(), shows.len() + 1, "one line each and a heading");
-    for (line, shows) in shown.iter().skip(1).zip(shows) {
-        assert!(line.ends_with(shows), "`{line}` should end in `{shows}`");
+        .filter_map(|request| request.rsplit_once('"'))
+        .map(|(_, words)| words)
+        .filter(|words| !words.trim().is_empty())
+        .collect();
+    assert_eq!(shown.len(), wanted.len() + 1, "one line each and a heading");
+    for (line, words) in shown.iter().skip(1).zip(wanted) {
+        assert!(line.ends_with(words), "`{line}` should end in `{words}`");
     }
 }

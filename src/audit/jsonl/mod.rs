@@ -7,6 +7,9 @@
 //! - Before every batch the path is looked at. Where it names another file, or none, as after `rename` and `create` by
 //!   logrotate, a line that was begun is finished in the old file and writing goes on in the new one.
 //!   (`copytruncate` loses lines by design; do not use it.)
+//! - How far the chain has come is noted in a second file ([`note`]) for the next start.
+
+mod note;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -28,6 +31,9 @@ pub struct Jsonl {
     identity: Identity,
     progress: Progress,
     found: Found,
+    /// The last line that is not noted yet; empty if all is.
+    unnoted: Vec<u8>,
+    note_fails: bool,
 }
 
 /// Device and inode: which file a path names.
@@ -38,14 +44,39 @@ impl Jsonl {
     /// Opens or creates the file at `path`.
     pub fn open(path: &Path) -> io::Result<Self> {
         let (file, identity) = open_locked(path)?;
-        let found = settle(&file)?;
+        let mut found = settle(&file)?;
+        match note::read(path) {
+            Ok(noted) => found.noted = noted.filter(|noted| !found.holds(noted)),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "the note of the last run can't be read");
+                found.note_unreadable = true;
+            }
+        }
         Ok(Self {
             path: path.to_owned(),
             file,
             identity,
             progress: Progress::default(),
             found,
+            unnoted: Vec::new(),
+            note_fails: false,
         })
+    }
+
+    /// Notes the last record that was written.
+    fn note(&mut self) {
+        let Some(last) = last_record_of(&self.unnoted) else {
+            return;
+        };
+        let noted = note::write(&self.path, &last);
+        self.unnoted.clear();
+        if let Err(error) = &noted
+            && !self.note_fails
+        {
+            let path = self.path.display();
+            tracing::warn!(%path, %error, "the note for the next start can't be written");
+        }
+        self.note_fails = noted.is_err();
     }
 
     /// Whether the path names the open file no more.
@@ -76,11 +107,18 @@ impl Sink for Jsonl {
             self.file = file;
             self.identity = identity;
         }
-        self.progress.write(&mut self.file, batch)
+        self.progress.write(&mut self.file, batch)?;
+        if let Some(line) = batch.lines().next_back() {
+            self.unnoted.clear();
+            self.unnoted.extend_from_slice(line);
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data()?;
+        self.note();
+        Ok(())
     }
 }
 
@@ -138,19 +176,24 @@ fn settle(mut file: &File) -> io::Result<Found> {
     let end = file.metadata()?.len();
     let last_line = line_start(file, end)?;
     if last_line == end {
-        let torn = None;
-        let last = last_record(file, end)?;
-        return Ok(Found { torn, last });
+        return Ok(Found {
+            last: last_record(file, end)?,
+            ..Found::default()
+        });
     }
     io::Write::write_all(&mut file, b"\n")?;
     // Cut off right before its line feed, a record is whole.
     if let Some(last) = record_between(file, last_line, end)? {
-        let last = Some(last);
-        return Ok(Found { torn: None, last });
+        return Ok(Found {
+            last: Some(last),
+            ..Found::default()
+        });
     }
-    let torn = Some(digest_between(file, last_line, end)?);
-    let last = last_record(file, last_line)?;
-    Ok(Found { torn, last })
+    Ok(Found {
+        torn: Some(digest_between(file, last_line, end)?),
+        last: last_record(file, last_line)?,
+        ..Found::default()
+    })
 }
 
 /// The record whose line ends at `end`, line feed included; `None` if that line is no record.
@@ -168,12 +211,16 @@ fn record_between(file: &File, begin: u64, end: u64) -> io::Result<Option<LastRe
     };
     let mut line = vec![0; length];
     file.read_exact_at(&mut line, begin)?;
-    Ok(Parsed::read(&line).map(|record| LastRecord {
+    Ok(last_record_of(&line))
+}
+
+fn last_record_of(line: &[u8]) -> Option<LastRecord> {
+    Parsed::read(line).map(|record| LastRecord {
         stopped: record.event_type == EventType::AuditStopped.as_str(),
         writer: record.writer,
         seq: record.seq,
         hash: record.hash,
-    }))
+    })
 }
 
 /// Where the line that holds the byte before `end` begins; `end` itself right after a line feed.

@@ -148,3 +148,65 @@ fn a_line_begun_before_rotation_is_finished_in_the_old_file() {
         assert_eq!(rest, format!("{new}four\n"), "full after {room}");
     }
 }
+
+fn last(seq: u64, stopped: bool) -> LastRecord {
+    LastRecord {
+        writer: "host/1".to_owned(),
+        seq,
+        hash: "0".repeat(64),
+        stopped,
+    }
+}
+
+fn head(path: &Path) -> PathBuf {
+    path.with_file_name("audit.jsonl.head")
+}
+
+#[test]
+fn a_note_is_read_back_as_it_was_written() {
+    let (_directory, path) = directory();
+    assert_eq!(note::read(&path).unwrap(), None);
+    for noted in [last(7, false), last(8, true)] {
+        note::write(&path, &noted).unwrap();
+        assert_eq!(note::read(&path).unwrap(), Some(noted.clone()));
+        assert_eq!(Jsonl::open(&path).unwrap().found().noted, Some(noted));
+    }
+    let mode = fs::metadata(head(&path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode & !0o640, 0, "{mode:o}");
+}
+
+#[test]
+fn an_unreadable_note_is_reported_and_nothing_more() {
+    let (_directory, path) = directory();
+    let whole = serde_json::to_string(&last(7, false)).unwrap();
+    for corrupt in [
+        String::new(),
+        "{}".to_owned(),
+        whole.replace("00", "0"),
+        whole.replace("00", "0G"),
+        whole.replace('{', "{\"more\":1,"),
+        whole.replace("host", &"h".repeat(5000)),
+    ] {
+        fs::write(head(&path), &corrupt).unwrap();
+        let found = Jsonl::open(&path).unwrap().found();
+        assert!(found.note_unreadable, "{corrupt}");
+        assert_eq!(found.noted, None);
+    }
+}
+
+#[test]
+fn a_note_that_cannot_be_written_stops_nothing() {
+    let (_directory, path) = directory();
+    fs::create_dir(head(&path)).unwrap();
+    let mut sink = Jsonl::open(&path).unwrap();
+    assert!(sink.found().note_unreadable);
+    let record = r#"{"event_type":"e","hash":"h","prev_hash":"p","seq":1,"writer":"w"}"#;
+    sink.write(&batch(&[record])).unwrap();
+    sink.flush().unwrap();
+    assert!(sink.note_fails);
+    fs::remove_dir(head(&path)).unwrap();
+    sink.write(&batch(&[record])).unwrap();
+    sink.flush().unwrap();
+    assert!(!sink.note_fails);
+    assert!(head(&path).is_file());
+}

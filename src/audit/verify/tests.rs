@@ -53,6 +53,7 @@ fn after(lines: &[Vec<u8>], torn: Option<&[u8]>) -> [Found; 1] {
     [Found {
         torn: torn.map(|torn| Digest::of([torn])),
         last: Some(last_of(lines)),
+        ..Found::default()
     }]
 }
 
@@ -143,19 +144,47 @@ fn three_runs() -> [Vec<Vec<u8>>; 3] {
 #[test]
 fn a_run_removed_or_moved_as_a_whole_is_found() {
     let [first, second, third] = three_runs();
-    let runs: [(&str, &[&Vec<Vec<u8>>], u64); 6] = [
-        ("without the second", &[&first, &third], 5),
-        ("first and second swapped", &[&second, &first, &third], 5),
-        ("second and third swapped", &[&first, &third, &second], 5),
-        ("first and third swapped", &[&third, &second, &first], 5),
-        ("the first moved to the end", &[&second, &third, &first], 9),
-        ("the last moved to the front", &[&third, &first, &second], 9),
-    ];
-    for (what, runs, line) in runs {
-        let walked: Vec<_> = runs.iter().flat_map(|run| run.iter()).collect();
+    for (what, runs, line) in [
+        ("without the second", vec![&first, &third], 5),
+        ("first and second swapped", vec![&second, &first, &third], 5),
+        ("second and third swapped", vec![&first, &third, &second], 5),
+        ("first and third swapped", vec![&third, &second, &first], 5),
+        ("first moved to the end", vec![&second, &third, &first], 9),
+        ("last moved to the front", vec![&third, &first, &second], 9),
+    ] {
+        let walked: Vec<_> = runs.into_iter().flatten().collect();
         let found = verify(&walked).map_err(|broken| broken.line);
         assert_eq!(found.err(), Some(line), "{what}");
     }
+}
+
+#[test]
+fn a_noted_end_is_the_least_that_must_be_there() {
+    let earlier = lines("host/1", 5, &[]);
+    let noted = |seq: usize, stopped| {
+        let found = Found {
+            noted: Some(LastRecord {
+                stopped,
+                ..last_of(&earlier[..seq])
+            }),
+            ..Found::default()
+        };
+        lines("host/2", 4, &[found])
+    };
+    let cut_off = Some(Flaw::CutOff("host/1".to_owned()));
+    for (noted, read, expected) in [
+        (noted(5, true), 5, None),
+        (noted(5, false), 5, None),
+        (noted(4, false), 5, None),
+        (noted(5, false), 4, cut_off.clone()),
+        // After its stop a writer writes nothing.
+        (noted(4, true), 5, cut_off),
+    ] {
+        let walk = [&earlier[..read], &noted].concat();
+        assert_eq!(verify(walk).err().map(|broken| broken.flaw), expected);
+    }
+    let alone = verify(noted(4, false)).unwrap();
+    assert_eq!(alone.missing[0].seq, 4);
 }
 
 #[test]
