@@ -74,7 +74,7 @@ fn check(criterion: &mut Criterion) {
             bencher.to_async(&runtime).iter(async || {
                 let rehearsal = Rehearsal::from_wire(&bytes).expect("a CheckRequest");
                 rehearsal
-                    .decide(&authority, peer, Duration::from_millis(150))
+                    .decide(&authority, peer.clone(), Duration::from_millis(150))
                     .await
             });
         });

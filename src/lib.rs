@@ -2,7 +2,7 @@
 //!
 //! Envoy knocks at [`grpc`]; the knock becomes our words ([`identity`], [`operation`], [`permission`]); the question goes
 //! to [`authority`], the only room that decides; it asks [`policy`] (the judge), tells [`audit`] (the witness), and
-//! answers with a decision; [`grpc`] turns the answer back into Envoy's words. [`app`] builds the house in the morning and
+//! answers with a decision; [`grpc`] turns the answer back into Envoy's words. [`tls`] keeps our own certificate. [`app`] builds the house in the morning and
 //! closes it at night.
 
 pub mod app;
@@ -20,5 +20,6 @@ pub mod pattern;
 pub mod permission;
 pub mod policy;
 pub mod telemetry;
+pub mod tls;
 
 mod text;

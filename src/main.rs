@@ -9,5 +9,6 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    attache::tls::install_provider();
     Cli::parse().run()
 }

@@ -22,6 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Capabilities: vocabulary, never each other.
     ("policy", &["clock", "identity", "permission"]),
     ("audit", &["clock", "identity", "permission"]),
+    ("tls", &["clock", "identity", "text"]),
     ("telemetry", &[]),
     ("lifecycle", &[]),
     // The use-case.
@@ -46,6 +47,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "lifecycle",
             "operation",
             "permission",
+            "text",
+            "tls",
         ],
     ),
     ("http", &["lifecycle"]),
@@ -61,11 +64,12 @@ const ROOMS: &[(&str, &[&str])] = &[
             "permission",
             "policy",
             "telemetry",
+            "tls",
         ],
     ),
     ("app", &["*"]),
     ("cli", &["*"]),
-    ("main", &["cli"]),
+    ("main", &["cli", "tls"]),
     ("lib", &[]),
 ];
 
@@ -80,7 +84,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("axum", &["grpc", "http", "app"]),
     ("regorus", &["policy"]),
     ("x509_parser", &["identity"]),
-    ("spiffe", &["identity"]),
+    ("spiffe", &["identity", "tls"]),
+    ("rustls", &["tls"]),
+    ("tokio_rustls", &["tls"]),
     ("pem", &["identity"]),
     ("quick_cache", &["identity"]),
     ("serde_saphyr", &["config", "policy"]),

@@ -1,8 +1,11 @@
 //! The only wiring: builds every room from the configuration, opens the doors, and closes them in order.
 //!
-//! Start: configuration → policy proven → witness ready → sockets bound → serving. Stop: not ready → no new connections
-//! → what is under way finishes, at most for the grace → witness drained. A second signal skips the waiting.
+//! Start: configuration → policy proven → witness ready → certificate files read → sockets bound → serving. A certificate
+//! from a Workload API comes when it comes: readiness and the handshakes that need it wait for it. Stop: not ready → no
+//! new connections → what is under way finishes, at most for the grace → witness drained. A second signal skips the
+//! waiting.
 
+mod certificates;
 mod reload;
 mod witness;
 mod worker;
@@ -25,13 +28,14 @@ use tokio_util::task::TaskTracker;
 use crate::audit::{self, AuditError, Origin, WriterHandle};
 use crate::authority::{Authority, Metrics};
 use crate::clock::Clock;
-use crate::config::{Config, Fixed, Mode};
+use crate::config::{Config, ExtAuthzListener, Fixed, Mode};
 use crate::grpc::{Address, BindError, Bound, ExtAuthzServer, SocketFile, health_routes};
 use crate::http::{Health, serve_health};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::policy::{EmbeddedEngine, LoadError};
+use crate::tls::{Credentials, Renewal};
 
-use reload::Reloader;
+use reload::{Reloader, Rooms};
 
 /// A process that is bound to its sockets and serves nobody yet.
 #[derive(Debug)]
@@ -41,6 +45,8 @@ pub struct App {
     sockets: Vec<Bound>,
     health: TcpListener,
     reloader: Reloader,
+    credentials: Arc<Credentials>,
+    renewals: Vec<Renewal>,
     witness: WriterHandle,
     registry: Arc<Mutex<Registry>>,
     readiness: Readiness,
@@ -157,14 +163,26 @@ impl App {
             Arc::new(rules),
             Arc::clone(&engine) as _,
             auditor.clone(),
-            clock,
+            Arc::clone(&clock),
             metrics,
         ));
+        let mut credentials = fixed.tls.clone().build(
+            &fixed.base,
+            &fixed.trust_domain,
+            authority.rules().peps.trust_domains.clone(),
+            &clock,
+            &mut registry,
+        );
+        let renewals = credentials.renewals();
+        let credentials = Arc::new(credentials);
         let reloader = Reloader::new(
             file,
             fixed.clone(),
-            Arc::clone(&authority),
-            Arc::clone(&engine),
+            Rooms {
+                authority: Arc::clone(&authority),
+                engine: Arc::clone(&engine),
+                credentials: Arc::clone(&credentials),
+            },
             auditor,
             notices.clone(),
             &mut registry,
@@ -175,7 +193,7 @@ impl App {
             .listen
             .ext_authz
             .iter()
-            .map(|listener| Bound::bind(&listener.address))
+            .map(|listener| bind(listener, &credentials))
             .collect::<Result<_, _>>()?;
         let address = fixed.listen.health.tcp;
         let health = TcpListener::bind(address)
@@ -187,6 +205,8 @@ impl App {
             sockets,
             health,
             reloader,
+            credentials,
+            renewals,
             witness,
             registry: Arc::new(Mutex::new(registry)),
             readiness,
@@ -212,6 +232,8 @@ impl App {
             sockets,
             health,
             reloader,
+            credentials,
+            renewals,
             witness,
             registry,
             readiness,
@@ -230,6 +252,12 @@ impl App {
         };
         tasks.spawn(serve_probes(health, probes, grpc_health, stopped.clone()));
         tasks.spawn(reloader.run(shutdown.clone()));
+        for renewal in renewals {
+            tasks.spawn(until_draining(renewal.run(), shutdown.clone()));
+        }
+        let certificates =
+            certificates::Watch::new(credentials, readiness.clone(), notices.clone());
+        tasks.spawn(certificates.run(shutdown.clone()));
         tasks.spawn(witness::follow(
             witness.auditor(),
             readiness.clone(),
@@ -264,6 +292,23 @@ impl App {
         drained?;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+fn bind(listener: &ExtAuthzListener, credentials: &Credentials) -> Result<Bound, BindError> {
+    let bound = Bound::bind(&listener.address)?;
+    // The configuration was refused if the name is not there.
+    let credential = listener.tls.as_ref().and_then(|name| credentials.get(name));
+    Ok(match credential {
+        Some(credential) => bound.secured_by(credential.clone()),
+        None => bound,
+    })
+}
+
+async fn until_draining(task: impl Future<Output = ()>, shutdown: Shutdown) {
+    tokio::select! {
+        () = task => {}
+        () = shutdown.draining() => {}
     }
 }
 

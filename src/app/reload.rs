@@ -19,14 +19,14 @@ use crate::config::{Config, Fixed};
 use crate::identity::TrustLocal;
 use crate::lifecycle::{Notices, Shutdown};
 use crate::policy::{EmbeddedEngine, Reload};
+use crate::tls::Credentials;
 
 /// Keeps the tables and the policy of a running process current.
 #[derive(Debug)]
 pub(super) struct Reloader {
     file: Option<PathBuf>,
     fixed: Fixed,
-    authority: Arc<Authority>,
-    engine: Arc<EmbeddedEngine>,
+    rooms: Rooms,
     auditor: Auditor,
     notices: Notices,
     reloads: Family<ReloadLabels, Counter>,
@@ -36,6 +36,14 @@ pub(super) struct Reloader {
     policy_errors: String,
     /// Looks in a row at which the file could not be read.
     unreadable: u32,
+}
+
+/// What a reload changes.
+#[derive(Debug)]
+pub(super) struct Rooms {
+    pub(super) authority: Arc<Authority>,
+    pub(super) engine: Arc<EmbeddedEngine>,
+    pub(super) credentials: Arc<Credentials>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -48,8 +56,7 @@ impl Reloader {
     pub(super) fn new(
         file: Option<PathBuf>,
         fixed: Fixed,
-        authority: Arc<Authority>,
-        engine: Arc<EmbeddedEngine>,
+        rooms: Rooms,
         auditor: Auditor,
         notices: Notices,
         registry: &mut Registry,
@@ -69,8 +76,7 @@ impl Reloader {
         Self {
             file,
             fixed,
-            authority,
-            engine,
+            rooms,
             auditor,
             notices,
             reloads,
@@ -163,14 +169,17 @@ impl Reloader {
             );
             return self.reject("config", EventType::ConfigRejected, &text);
         }
-        if config.rules.revision == self.authority.rules().revision {
+        if config.rules.revision == self.rooms.authority.rules().revision {
             // At the first look, and where a bad version was taken back.
             self.notices.clear("config");
             return;
         }
         let revision = Arc::clone(&config.rules.revision);
         notice_rules(&config.rules, &self.notices);
-        self.authority.replace_rules(Arc::new(config.rules));
+        self.rooms
+            .credentials
+            .accept(config.rules.peps.trust_domains.clone());
+        self.rooms.authority.replace_rules(Arc::new(config.rules));
         for warning in config.warnings {
             tracing::warn!(%warning, "questionable configuration");
         }
@@ -178,7 +187,7 @@ impl Reloader {
     }
 
     fn look_at_policy(&mut self) {
-        match self.engine.reload() {
+        match self.rooms.engine.reload() {
             Reload::Unchanged if self.policy_errors.is_empty() => {}
             // A bad version was taken back: the one in force is the one on disk again.
             Reload::Unchanged => {
@@ -188,7 +197,7 @@ impl Reloader {
             Reload::Swapped { to, .. } => {
                 self.policy_errors.clear();
                 self.changed("policy", EventType::PolicyLoaded, &to);
-                notice_trial(&self.engine, &self.notices);
+                notice_trial(&self.rooms.engine, &self.notices);
             }
             Reload::Rejected(errors) => {
                 let errors = super::lines(&errors);

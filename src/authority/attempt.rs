@@ -10,7 +10,7 @@ use super::findings::Findings;
 use super::question::Question;
 use crate::audit::{self, Actor, Destination, EventType, Http, Policy, Record, Source, Text};
 use crate::clock::Timestamp;
-use crate::identity::{Peer, Pep};
+use crate::identity::Peer;
 use crate::operation::Mode;
 use crate::permission::{Reason, Standing};
 
@@ -134,7 +134,7 @@ impl<'a> Attempt<'a> {
                 .destination
                 .and_then(|principal| principal.parse().ok())
                 .map(|spiffe_id| Destination { spiffe_id }),
-            pep: pep.map(|pep| asking(pep, &self.question.peer)),
+            pep: pep.map(|_trusted| asking(&self.question.peer)),
             mode: Some(match decision.mode {
                 Mode::Enforce => audit::Mode::Enforce,
                 Mode::Shadow => audit::Mode::Shadow,
@@ -181,11 +181,14 @@ impl Drop for Attempt<'_> {
     }
 }
 
-fn asking(pep: Pep, peer: &Peer) -> audit::Pep {
-    match (pep, peer) {
-        (Pep::Loopback, _) => audit::Pep::Loopback,
-        (Pep::Unix, Peer::Unix { uid }) => audit::Pep::Unix { uid: *uid },
-        (Pep::Unix, Peer::Tcp(_)) => audit::Pep::Unix { uid: None },
+fn asking(peer: &Peer) -> audit::Pep {
+    match peer {
+        Peer::Unix { uid } => audit::Pep::Unix { uid: *uid },
+        // Trusted without a certificate, it can only have come over loopback.
+        Peer::Tcp(_) => audit::Pep::Loopback,
+        Peer::Mesh(peer) => audit::Pep::Tls {
+            spiffe_id: peer.svid.id.clone(),
+        },
     }
 }
 

@@ -114,7 +114,7 @@ impl Authority {
     ) -> Result<Permit, Denial> {
         let pep = rules
             .peps
-            .judge(&question.peer)
+            .judge(&question.peer, now)
             .map_err(|error| Denial::because(Reason::UntrustedPeer, error))?;
         found.pep = Some(pep);
         let http = question

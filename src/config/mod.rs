@@ -16,10 +16,10 @@ use crate::grpc::Limits;
 use crate::identity::TrustDomain;
 use crate::operation::{Fallback, RouteConfig, RouteTable};
 use crate::permission::{AgentList, TierTable, WorkloadConfig};
-use crate::{audit, identity, policy, telemetry};
+use crate::{audit, identity, policy, telemetry, tls};
 
 pub use collect::Problem;
-pub use listen::Listen;
+pub use listen::{ExtAuthzListener, Listen};
 
 /// A whole configuration, sound in itself.
 #[derive(Debug)]
@@ -41,8 +41,12 @@ pub struct Fixed {
     pub mode: Mode,
     /// The tenant every id and record belongs to.
     pub tenant: String,
+    /// The trust domain that is ours.
+    pub trust_domain: TrustDomain,
     /// The sockets.
     pub listen: Listen,
+    /// Our certificates.
+    pub tls: tls::Config,
     /// The judge.
     pub policy: policy::Config,
     /// The witness.
@@ -71,7 +75,9 @@ impl Fixed {
             base,
             mode,
             tenant,
+            trust_domain,
             listen,
+            tls,
             policy,
             audit,
             limits,
@@ -81,7 +87,9 @@ impl Fixed {
             ("the folder", *base == other.base),
             ("mode", *mode == other.mode),
             ("tenant", *tenant == other.tenant),
+            ("trust_domain", *trust_domain == other.trust_domain),
             ("listen", *listen == other.listen),
+            ("tls", *tls == other.tls),
             ("policy", *policy == other.policy),
             ("audit", *audit == other.audit),
             ("limits", *limits == other.limits),
@@ -126,6 +134,8 @@ struct Raw {
     tenant: String,
     #[serde(default)]
     listen: Listen,
+    #[serde(default)]
+    tls: tls::Config,
     #[serde(default)]
     identity: identity::Config,
     #[serde(default)]
@@ -191,7 +201,7 @@ impl Config {
             return Err(vec![Problem::new("", advice)]);
         }
         let raw: Raw = collect::read_all(value)?;
-        let mut problems = raw.listen.problems(&raw.identity);
+        let mut problems = raw.listen.problems(&raw.identity, &raw.tls);
         if raw.trust_domain.is_none() {
             let advice = "missing; write the mesh's trust domain, as `trust_domain: example.org`";
             problems.push(Problem::new("trust_domain", advice));
@@ -212,8 +222,9 @@ impl Config {
         let Some(trust_domain) = raw.trust_domain.filter(|_| problems.is_empty()) else {
             return Err(problems);
         };
-        let warnings = warnings(&raw.tiers, &raw.agents, &raw.workloads, &routes);
-        let (peps, identifier) = raw.identity.build(trust_domain);
+        let mut warnings = warnings(&raw.tiers, &raw.agents, &raw.workloads, &routes);
+        warnings.extend(raw.listen.warnings(&raw.identity, &raw.tls));
+        let (peps, identifier) = raw.identity.build(trust_domain.clone());
         Ok(Self {
             rules: Rules {
                 peps,
@@ -232,7 +243,9 @@ impl Config {
                 base,
                 mode: raw.mode,
                 tenant: raw.tenant,
+                trust_domain,
                 listen: raw.listen,
+                tls: raw.tls,
                 policy: raw.policy,
                 audit: raw.audit,
                 limits: raw.limits,

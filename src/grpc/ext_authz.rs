@@ -15,10 +15,11 @@ use crate::identity::Peer;
 use crate::permission::Reason;
 
 use super::answer::Answer;
+use super::connection::Proxy;
 use super::proto::envoy::service::auth::v3::CheckRequest;
 use super::proto::envoy::service::auth::v3::authorization_server::Authorization;
 use super::request;
-use super::rescue::{Arrived, peer};
+use super::rescue::Arrived;
 use super::response::{Asked, answer};
 
 /// Serves Check.
@@ -46,8 +47,8 @@ impl Authorization for ExtAuthz {
             .get()
             .map_or_else(Instant::now, Arrived::handle);
         let deadline = arrived + budget(call.metadata(), self.time_limit);
-        let peer = peer(call.extensions());
-        let decided = match request::question(call.get_ref(), peer) {
+        let peer = Proxy::of(call.extensions()).peer();
+        let decided = match request::question(call.get_ref(), peer.clone()) {
             Ok(question) => {
                 let decision = self.authority.check(&question, deadline).await;
                 answer(&decision, &asked(&question))

@@ -30,6 +30,16 @@ pub struct Limits {
     /// Requests under decision over all connections, 1 to 1000000; further ones are denied as `overloaded`.
     #[serde(deserialize_with = "count")]
     pub max_in_flight: usize,
+    /// How long a TLS client may take from connecting to its first request's first byte, 100ms to 1m.
+    #[serde(deserialize_with = "handshake_timeout")]
+    pub handshake_timeout: Duration,
+    /// TLS handshakes under way on one listener of one worker, 1 to 1000000; above, the oldest is given up.
+    #[serde(deserialize_with = "count")]
+    pub max_handshakes: usize,
+    /// After this time, 1s to 1d, a TLS client is asked to connect again, with the certificate it has then. Requests
+    /// under way finish.
+    #[serde(deserialize_with = "max_connection_age")]
+    pub max_connection_age: Duration,
     /// How long a stop waits for what is under way, at most 1h.
     #[serde(deserialize_with = "shutdown_grace")]
     pub shutdown_grace: Duration,
@@ -44,6 +54,9 @@ impl Default for Limits {
             max_streams: NonZeroU32::MIN.saturating_add(2_047),
             max_connections: 10_000,
             max_in_flight: 1_024,
+            handshake_timeout: Duration::from_secs(5),
+            max_handshakes: 1_024,
+            max_connection_age: Duration::from_secs(300),
             shutdown_grace: Duration::from_secs(20),
         }
     }
@@ -58,6 +71,20 @@ fn request_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
 
 fn shutdown_grace<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     duration(deserializer, Duration::ZERO..=Duration::from_secs(3600))
+}
+
+fn handshake_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration(
+        deserializer,
+        Duration::from_millis(100)..=Duration::from_secs(60),
+    )
+}
+
+fn max_connection_age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    duration(
+        deserializer,
+        Duration::from_secs(1)..=Duration::from_secs(86_400),
+    )
 }
 
 fn duration<'de, D: Deserializer<'de>>(
@@ -127,6 +154,9 @@ mod tests {
             ("{request_timeout: 0s}", "1ms to 1m"),
             ("{request_timeout: 100years}", "1ms to 1m"),
             ("{shutdown_grace: 2h}", "0s to 1h"),
+            ("{handshake_timeout: 0s}", "100ms to 1m"),
+            ("{max_handshakes: 0}", "1 to 1000000"),
+            ("{max_connection_age: 0s}", "1s to 1day"),
             ("{max_message: 1B}", "4KiB to 64MiB"),
             ("{max_message: 1GiB}", "4KiB to 64MiB"),
             ("{workers: 0}", "1 to 64"),

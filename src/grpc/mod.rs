@@ -4,7 +4,9 @@
 //! explicit denial ([`rescue`]); connections and messages are bounded by [`Limits`].
 
 mod answer;
+mod connection;
 mod ext_authz;
+mod handshakes;
 mod health;
 mod limits;
 mod listener;
@@ -26,10 +28,11 @@ use crate::lifecycle::Shutdown;
 
 pub use health::{HEALTH_SERVICES, HealthClientError, ServingStatus, health_routes, query_health};
 pub use limits::Limits;
-pub use listener::{Address, BindError, Bound, Connection, SocketFile};
+pub use listener::{Address, BindError, Bound, SocketFile};
 pub use rehearsal::{Rehearsal, RehearsalError, RequestFlags};
 
 use ext_authz::ExtAuthz;
+use handshakes::HandshakeLimits;
 use proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use rescue::RescueLayer;
 
@@ -74,11 +77,21 @@ impl ExtAuthzServer {
             let authority = Arc::clone(&authority);
             move || authority.metrics().accept_error()
         };
-        let incoming = bound.accept(connections, shutdown.clone(), errors)?;
+        let handshakes = HandshakeLimits {
+            time: limits.handshake_timeout,
+            most: limits.max_handshakes,
+        };
+        // A proxy that was given a new certificate shows it on new connections only.
+        let age = bound.is_secured().then_some(limits.max_connection_age);
+        let incoming = bound.accept(connections, handshakes, shutdown.clone(), errors)?;
         let message = usize::try_from(limits.max_message.as_u64()).unwrap_or(usize::MAX);
         let service = AuthorizationServer::new(ExtAuthz::new(authority, limits.request_timeout))
             .max_decoding_message_size(message);
-        Server::builder()
+        let builder = match age {
+            Some(age) => Server::builder().max_connection_age(age),
+            None => Server::builder(),
+        };
+        builder
             .max_concurrent_streams(limits.max_streams.get())
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))

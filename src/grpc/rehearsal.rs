@@ -94,7 +94,7 @@ impl Rehearsal {
         peer: Peer,
         time_limit: Duration,
     ) -> (Decision, Findings) {
-        match request::question(&self.request, peer) {
+        match request::question(&self.request, peer.clone()) {
             Ok(question) => {
                 authority
                     .explain(&question, Instant::now() + time_limit)

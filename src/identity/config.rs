@@ -15,7 +15,9 @@ pub struct Config {
     pub trust_local: TrustLocal,
     /// User ids that may ask over the Unix socket. Empty: the socket's file mode decides.
     pub trust_uids: Vec<u32>,
-    /// PEPs whose route extensions may name resource and action where no route matches: `unix`, `loopback`.
+    /// Proxies that may ask over mutual TLS, such as `spiffe://example.org/envoy/*`. Empty (default): none.
+    pub peps: Vec<SpiffePattern>,
+    /// PEPs whose route extensions may name resource and action where no route matches: `unix`, `loopback`, `mesh`.
     pub context_extensions: Vec<Pep>,
     /// Whether `x-forwarded-client-cert` names the caller: `none` (default) or `last_hop`.
     pub xfcc: Xfcc,
@@ -43,14 +45,18 @@ impl Config {
         let Self {
             trust_local,
             trust_uids,
+            peps,
             context_extensions,
             xfcc,
             xfcc_hops,
             federated,
         } = self;
+        let trust_domains = std::iter::once(&trust_domain).chain(&federated);
         let rules = PepRules {
             trust_local,
             trust_uids,
+            peps,
+            trust_domains: trust_domains.cloned().collect(),
             context_extensions,
         };
         let forwarding = match xfcc {

@@ -76,6 +76,9 @@ pub enum LeafError {
     /// Marked as a signing certificate, by the named field (section 5.2).
     #[error("a signing certificate is no caller: {0} is set")]
     SigningCertificate(&'static str),
+    /// Not marked as a signing certificate, by the named field (sections 4.1 and 4.3).
+    #[error("this certificate may not sign others: {0} is not set")]
+    NotAnIssuer(&'static str),
     /// `KeyUsage` without `digitalSignature` (section 4.3).
     #[error("key usage lacks digitalSignature")]
     NoDigitalSignature,
@@ -143,7 +146,7 @@ struct Extensions<'a> {
     extended_key_usage: Option<ExtendedKeyUsage<'a>>,
 }
 
-fn parse(der: &[u8]) -> Result<X509Certificate<'_>, LeafError> {
+pub(super) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, LeafError> {
     // Extensions are read by us: the parser's own reading ignores bytes after an extension's value.
     let (rest, certificate) = X509CertificateParser::new()
         .with_deep_parse_extensions(false)
@@ -246,7 +249,7 @@ impl<'a> Extensions<'a> {
 
 /// An extension that attache has a rule for.
 #[derive(Clone, Copy)]
-enum Known {
+pub(super) enum Known {
     Names,
     BasicConstraints,
     KeyUsage,
@@ -254,7 +257,7 @@ enum Known {
 }
 
 impl Known {
-    fn of(oid: &Oid<'_>) -> Option<Self> {
+    pub(super) fn of(oid: &Oid<'_>) -> Option<Self> {
         if *oid == OID_X509_EXT_SUBJECT_ALT_NAME {
             Some(Self::Names)
         } else if *oid == OID_X509_EXT_BASIC_CONSTRAINTS {
@@ -278,7 +281,7 @@ impl Known {
         }
     }
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Names => "SubjectAltName",
             Self::BasicConstraints => "BasicConstraints",
@@ -289,7 +292,10 @@ impl Known {
 }
 
 /// Reads an extension's value to its last byte.
-fn read<'a, T: FromDer<'a, X509Error>>(known: Known, value: &'a [u8]) -> Result<T, LeafError> {
+pub(super) fn read<'a, T: FromDer<'a, X509Error>>(
+    known: Known,
+    value: &'a [u8],
+) -> Result<T, LeafError> {
     let result: X509Result<'a, T> = T::from_der(value);
     match result {
         // The parser also takes some other tags.

@@ -5,11 +5,17 @@
 //! question is read. This file decides that from the peer alone and knows nothing of callers.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::clock::Timestamp;
+
+use super::leaf::Svid;
+use super::spiffe_id::{SpiffeId, SpiffePattern, TrustDomain};
+
 /// The other end of a connection on which decisions are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
     /// A process on a Unix socket.
     Unix {
@@ -18,6 +24,17 @@ pub enum Peer {
     },
     /// An unauthenticated TCP connection.
     Tcp(SocketAddr),
+    /// A mutual TLS connection.
+    Mesh(MeshPeer),
+}
+
+/// A peer that has proven to hold the key of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshPeer {
+    /// The certificate, as it was when the connection was made.
+    pub svid: Arc<Svid>,
+    /// Whether the authorities in force at this moment still stand behind it.
+    pub vouched: bool,
 }
 
 /// A peer that may say who the caller is.
@@ -28,6 +45,8 @@ pub enum Pep {
     Unix,
     /// Anything that can connect from this network namespace.
     Loopback,
+    /// A proxy with a certificate that `peps` names.
+    Mesh,
 }
 
 /// How far peers without a certificate are trusted.
@@ -51,12 +70,16 @@ pub struct PepRules {
     /// The user ids that may ask; empty where the socket's file mode decides. Over TCP a user id is never known, so
     /// ids listed here refuse loopback peers.
     pub trust_uids: Vec<u32>,
+    /// The proxies that may ask over mutual TLS.
+    pub peps: Vec<SpiffePattern>,
+    /// The trust domains that such proxies may be of: ours and the federated ones.
+    pub trust_domains: Vec<TrustDomain>,
     /// Whose `context_extensions` may name resource and action.
     pub context_extensions: Vec<Pep>,
 }
 
 /// Why a peer may not say who the caller is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UntrustedPeer {
     /// `trust_local` is `none`.
     #[error("peers on Unix sockets are not trusted")]
@@ -70,6 +93,15 @@ pub enum UntrustedPeer {
     /// A TCP peer from somewhere else, or `trust_local` is not `loopback`.
     #[error("TCP peer `{0}` is not trusted")]
     Tcp(SocketAddr),
+    /// The certificate was valid when the connection was made and is no longer.
+    #[error("the certificate of proxy `{0}` is not valid now")]
+    Expired(SpiffeId),
+    /// The authority behind the certificate was withdrawn, or no authority is known at all.
+    #[error("no authority in force vouches for the certificate of proxy `{0}`")]
+    NotVouched(SpiffeId),
+    /// Of a trust domain that is not accepted, or not one of `peps`.
+    #[error("proxy `{0}` is not one of identity.peps")]
+    NotAPep(SpiffeId),
 }
 
 // === impl Pep ===
@@ -80,6 +112,7 @@ impl Pep {
         match self {
             Self::Unix => "unix",
             Self::Loopback => "loopback",
+            Self::Mesh => "mesh",
         }
     }
 }
@@ -87,9 +120,10 @@ impl Pep {
 // === impl PepRules ===
 
 impl PepRules {
-    /// As what `peer` may ask; an error where it may not.
-    pub fn judge(&self, peer: &Peer) -> Result<Pep, UntrustedPeer> {
+    /// As what `peer` may ask at `now`; an error where it may not.
+    pub fn judge(&self, peer: &Peer, now: Timestamp) -> Result<Pep, UntrustedPeer> {
         match (peer, self.trust_local) {
+            (Peer::Mesh(peer), _) => self.judge_mesh(peer, now),
             (Peer::Unix { .. }, TrustLocal::None) => Err(UntrustedPeer::Unix),
             (Peer::Unix { uid }, TrustLocal::Unix | TrustLocal::Loopback) => {
                 self.check_uid(*uid)?;
@@ -108,6 +142,23 @@ impl PepRules {
     /// Whether `context_extensions` from this PEP may name resource and action.
     pub fn may_name_operations(&self, pep: Pep) -> bool {
         self.context_extensions.contains(&pep)
+    }
+
+    /// A connection outlives what was true when it was made: everything is asked again.
+    fn judge_mesh(&self, peer: &MeshPeer, now: Timestamp) -> Result<Pep, UntrustedPeer> {
+        let id = &peer.svid.id;
+        if peer.svid.check_validity(now).is_err() {
+            return Err(UntrustedPeer::Expired(id.clone()));
+        }
+        if !peer.vouched {
+            return Err(UntrustedPeer::NotVouched(id.clone()));
+        }
+        let accepted = self.trust_domains.iter().any(|domain| domain.contains(id));
+        if accepted && self.peps.iter().any(|pattern| pattern.matches(id)) {
+            Ok(Pep::Mesh)
+        } else {
+            Err(UntrustedPeer::NotAPep(id.clone()))
+        }
     }
 
     fn check_uid(&self, uid: Option<u32>) -> Result<(), UntrustedPeer> {

@@ -1,6 +1,7 @@
 //! The whole application on ports of its own, with the development configuration.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use envoy_types::ext_authz::v3::pb::{CheckRequest, CheckResponse};
 use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer, Request};
 use http::uri::PathAndQuery;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use tonic::client::Grpc;
 use tonic::transport::Endpoint;
 
@@ -34,6 +36,7 @@ impl Server {
             .replace("127.0.0.1:9191", "127.0.0.1:0")
             .replace("127.0.0.1:8082", "127.0.0.1:0")
             .replace("sinks: [stdout]", "sinks: [{jsonl: audit.jsonl}]");
+        let text = format!("{text}\n{}", certificate_files(folder.path()));
         std::fs::write(&file, text).unwrap();
         let config = Config::read(&file).unwrap();
         let app = App::build(config, Some(file), Arc::new(SystemClock))
@@ -111,4 +114,27 @@ impl Server {
         self.shutdown.drain();
         self.running.await.unwrap().unwrap();
     }
+}
+
+/// A certificate of our own, so that there is something to watch; the section that names it comes back.
+fn certificate_files(folder: &Path) -> &'static str {
+    let uri = |text: &str| SanType::URI(text.try_into().unwrap());
+    let (root_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let mut root = CertificateParams::default();
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let bundle = root.self_signed(&root_key).unwrap().pem();
+    let mut leaf = CertificateParams::default();
+    leaf.is_ca = IsCa::ExplicitNoCa;
+    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    leaf.subject_alt_names = vec![uri("spiffe://example.org/attache")];
+    let issuer = Issuer::new(root, root_key);
+    let svid = leaf.signed_by(&key, &issuer).unwrap().pem();
+    for (name, text) in [
+        ("svid.pem", svid),
+        ("key.pem", key.serialize_pem()),
+        ("bundle.pem", bundle),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    "tls: {mesh: {files: {certificate: svid.pem, key: key.pem, bundle: bundle.pem}}}"
 }

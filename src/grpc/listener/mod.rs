@@ -1,25 +1,27 @@
 //! Sockets that proxies connect to: bound once, accepted with back-off, capped, each connection tagged with its peer.
 //!
-//! Accept errors never end the loop and never spin it: descriptors may run out and come back.
+//! Accept errors never end the loop and never spin it: descriptors may run out and come back. Handshakes never stand in
+//! the way of the next connection.
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::Connected;
 
 use crate::identity::Peer;
 use crate::lifecycle::Shutdown;
+use crate::tls::Credential;
+
+use super::connection::{Connection, Proxy, Stream};
+use super::handshakes::{HandshakeLimits, Handshakes};
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +34,7 @@ pub enum Address {
         mode: u32,
     },
     /// A TCP address.
-    Tcp(std::net::SocketAddr),
+    Tcp(SocketAddr),
 }
 
 /// A bound socket that can be served by several workers.
@@ -40,6 +42,8 @@ pub enum Address {
 pub struct Bound {
     socket: Socket,
     address: Address,
+    /// Where connections are encrypted.
+    credential: Option<Credential>,
     file: Option<SocketFile>,
 }
 
@@ -57,20 +61,6 @@ type FileIdentity = (u64, u64, i64, i64);
 enum Socket {
     Unix(StdUnixListener),
     Tcp(std::net::TcpListener),
-}
-
-/// One accepted connection. It occupies a place in the listener's limit until dropped.
-#[derive(Debug)]
-pub struct Connection {
-    stream: Stream,
-    peer: Peer,
-    _place: OwnedSemaphorePermit,
-}
-
-#[derive(Debug)]
-enum Stream {
-    Unix(UnixStream),
-    Tcp(TcpStream),
 }
 
 /// Why a socket can't be bound.
@@ -148,8 +138,23 @@ impl Bound {
         Ok(Self {
             socket,
             address,
+            credential: None,
             file,
         })
+    }
+
+    /// Serves nobody without a handshake that shows our certificate and verifies the client's.
+    #[must_use]
+    pub fn secured_by(self, credential: Credential) -> Self {
+        Self {
+            credential: Some(credential),
+            ..self
+        }
+    }
+
+    /// Whether clients need a certificate.
+    pub fn is_secured(&self) -> bool {
+        self.credential.is_some()
     }
 
     /// The file to be removed when nobody serves the socket any more.
@@ -171,14 +176,16 @@ impl Bound {
         Ok(Self {
             socket,
             address: self.address.clone(),
+            credential: self.credential.clone(),
             file: self.file.clone(),
         })
     }
 
     /// Accepts connections on the current runtime until a stop begins; at most `places` are open at once.
-    pub fn accept(
+    pub(super) fn accept(
         self,
         places: Arc<Semaphore>,
+        handshakes: HandshakeLimits,
         shutdown: Shutdown,
         errors: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<ReceiverStream<io::Result<Connection>>> {
@@ -186,6 +193,11 @@ impl Bound {
             Socket::Unix(listener) => Listener::Unix(UnixListener::from_std(listener)?),
             Socket::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
         };
+        let mut handshakes = self
+            .credential
+            .map(|credential| Handshakes::new(credential, handshakes))
+            .transpose()
+            .map_err(io::Error::other)?;
         let (sender, receiver) = mpsc::channel(ACCEPT_QUEUE);
         let accepting = async move {
             loop {
@@ -193,7 +205,20 @@ impl Bound {
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                     return;
                 };
-                let connection = listener.next(&self.address, place, &errors).await;
+                let connection =
+                    match (listener.next(&self.address, &errors).await, &mut handshakes) {
+                        (Arrival::Tcp(stream, _), Some(handshakes)) => {
+                            handshakes.begin(stream, place, sender.clone());
+                            continue;
+                        }
+                        (Arrival::Tcp(stream, remote), None) => {
+                            let peer = Peer::Tcp(remote);
+                            Connection::new(Stream::Tcp(stream), Proxy::Plain(peer), place)
+                        }
+                        (Arrival::Unix(stream, peer), _) => {
+                            Connection::new(Stream::Unix(stream), Proxy::Plain(peer), place)
+                        }
+                    };
                 if sender.send(Ok(connection)).await.is_err() {
                     return;
                 }
@@ -215,26 +240,22 @@ enum Listener {
     Tcp(TcpListener),
 }
 
+enum Arrival {
+    Unix(UnixStream, Peer),
+    Tcp(TcpStream, SocketAddr),
+}
+
 impl Listener {
     /// The next connection, however long errors last.
-    async fn next(
-        &self,
-        address: &Address,
-        place: OwnedSemaphorePermit,
-        errors: &(impl Fn() + Send + Sync),
-    ) -> Connection {
+    async fn next(&self, address: &Address, errors: &(impl Fn() + Send + Sync)) -> Arrival {
         let mut failures = 0_u32;
         loop {
             match self.accept().await {
-                Ok((stream, peer)) => {
+                Ok(arrival) => {
                     if failures > 0 {
                         tracing::info!(%address, failures, "accepting connections again");
                     }
-                    return Connection {
-                        stream,
-                        peer,
-                        _place: place,
-                    };
+                    return arrival;
                 }
                 // The client was gone before we looked: nothing is wrong here.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -251,18 +272,18 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    async fn accept(&self) -> io::Result<Arrival> {
         match self {
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
-                Ok((Stream::Unix(stream), Peer::Unix { uid }))
+                Ok(Arrival::Unix(stream, Peer::Unix { uid }))
             }
             Self::Tcp(listener) => {
                 let (stream, remote) = listener.accept().await?;
                 // Answers are small and awaited: never hold one back for more data.
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Peer::Tcp(remote)))
+                Ok(Arrival::Tcp(stream, remote))
             }
         }
     }
@@ -320,74 +341,6 @@ impl SocketFile {
 fn identity(path: &Path) -> io::Result<FileIdentity> {
     let it = std::fs::symlink_metadata(path)?;
     Ok((it.dev(), it.ino(), it.ctime(), it.ctime_nsec()))
-}
-
-// === impl Connection ===
-
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Unix(stream) => stream.is_write_vectored(),
-            Stream::Tcp(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Unix(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Tcp(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(context),
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
 }
 
 /// Connections accepted and not yet taken up by the server.

@@ -4,7 +4,14 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio_stream::StreamExt as _;
 
+use tonic::transport::server::Connected as _;
+
 use super::*;
+
+const HANDSHAKES: HandshakeLimits = HandshakeLimits {
+    time: Duration::from_secs(5),
+    most: 1,
+};
 
 fn unix(dir: &TempDir, name: &str) -> (PathBuf, Address) {
     let path = dir.path().join(name);
@@ -101,7 +108,7 @@ async fn a_connection_beyond_the_limit_waits_for_a_place() {
     let places = Arc::new(Semaphore::new(1));
     let bound = Bound::bind(&address).unwrap();
     let mut incoming = bound
-        .accept(Arc::clone(&places), shutdown.clone(), || {
+        .accept(Arc::clone(&places), HANDSHAKES, shutdown.clone(), || {
             panic!("no errors here")
         })
         .unwrap();
@@ -110,7 +117,7 @@ async fn a_connection_beyond_the_limit_waits_for_a_place() {
     first.write_all(b"x").await.unwrap();
     let accepted = incoming.next().await.unwrap().unwrap();
     assert!(matches!(
-        accepted.connect_info(),
+        accepted.connect_info().peer(),
         Peer::Unix { uid: Some(_) }
     ));
     assert_eq!(places.available_permits(), 0);

@@ -2,7 +2,6 @@
 //! turn into a pass. Overload is shed here, stalls are ended here, panics stop here. A request that is given up while it
 //! still arrives is recorded here, for nothing further in has seen it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,10 +18,10 @@ use tonic_prost::ProstEncoder;
 use tower::{Layer, Service};
 
 use crate::authority::{Authority, Denial};
-use crate::identity::Peer;
 use crate::permission::Reason;
 
 use super::answer::Answer;
+use super::connection::Proxy;
 use super::ext_authz::{denial_of, refusal};
 
 /// Puts [`Rescue`] around a gRPC server.
@@ -72,13 +71,13 @@ where
         if request.uri().path() != CHECK {
             return self.inner.call(request).boxed();
         }
-        let peer = peer(request.extensions());
+        let proxy = Proxy::of(request.extensions());
         let layer = self.layer.clone();
         let Ok(place) = Arc::clone(&layer.in_flight).try_acquire_owned() else {
             let denial = Denial::bare(Reason::Overloaded);
-            return async move { Ok(layer.refuse(peer, denial)) }.boxed();
+            return async move { Ok(layer.refuse(&proxy, denial)) }.boxed();
         };
-        let arrival = Arrival::new(Arc::clone(&layer.authority), peer);
+        let arrival = Arrival::new(Arc::clone(&layer.authority), proxy.clone());
         request.extensions_mut().insert(arrival.arrived.clone());
         // Called before it is awaited, and both may panic.
         let called = catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
@@ -98,7 +97,7 @@ where
                 Err(_elapsed) => Denial::because(Reason::DeadlineExceeded, "the request stalled"),
             };
             arrival.answered();
-            Ok(layer.refuse(peer, denial))
+            Ok(layer.refuse(&proxy, denial))
         }
         .boxed()
     }
@@ -128,16 +127,16 @@ impl Arrived {
 #[derive(Debug)]
 struct Arrival {
     authority: Arc<Authority>,
-    peer: Peer,
+    proxy: Proxy,
     arrived: Arrived,
     answered: bool,
 }
 
 impl Arrival {
-    fn new(authority: Arc<Authority>, peer: Peer) -> Self {
+    fn new(authority: Arc<Authority>, proxy: Proxy) -> Self {
         Self {
             authority,
-            peer,
+            proxy,
             arrived: Arrived {
                 at: Instant::now(),
                 handled: Arc::default(),
@@ -154,22 +153,14 @@ impl Arrival {
 impl Drop for Arrival {
     fn drop(&mut self) {
         if !self.answered && !self.arrived.handled.load(Ordering::Relaxed) {
-            self.authority.abandoned(self.peer);
+            self.authority.abandoned(self.proxy.peer());
         }
     }
 }
 
-/// The peer of the connection that a request came over.
-///
-/// All connections of our listeners have one. One without it would be trusted with nothing.
-pub(super) fn peer(extensions: &http::Extensions) -> Peer {
-    const NOBODY: Peer = Peer::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
-    extensions.get().copied().unwrap_or(NOBODY)
-}
-
 impl RescueLayer {
-    fn refuse(&self, peer: Peer, denial: Denial) -> http::Response<Body> {
-        respond(refusal(&self.authority, peer, denial))
+    fn refuse(&self, proxy: &Proxy, denial: Denial) -> http::Response<Body> {
+        respond(refusal(&self.authority, proxy.peer(), denial))
     }
 }
 

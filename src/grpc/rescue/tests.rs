@@ -9,9 +9,9 @@ use tower::service_fn;
 use super::*;
 use crate::audit::{Auditor, EventType, Memory, WriterHandle};
 use crate::authority::Metrics;
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::identity::{PepRules, TrustLocal};
+use crate::identity::{Peer, PepRules, TrustLocal};
 
 const LIMIT: Duration = Duration::from_millis(200);
 
@@ -62,7 +62,8 @@ impl Bench {
 
 fn request(path: &str) -> http::Request<Body> {
     let mut request = http::Request::post(path).body(Body::empty()).unwrap();
-    request.extensions_mut().insert(Peer::Unix { uid: None });
+    let proxy = Proxy::Plain(Peer::Unix { uid: None });
+    request.extensions_mut().insert(proxy);
     request
 }
 
@@ -212,13 +213,18 @@ async fn a_request_given_up_on_its_way_in_is_recorded_and_one_that_was_handled_i
 
 #[test]
 fn a_connection_without_a_peer_is_trusted_with_nothing() {
-    let nobody = peer(&http::Extensions::new());
+    let nobody = Proxy::of(&http::Extensions::new()).peer();
     for trust_local in [TrustLocal::None, TrustLocal::Unix, TrustLocal::Loopback] {
         let rules = PepRules {
             trust_local,
             trust_uids: Vec::new(),
+            peps: Vec::new(),
+            trust_domains: Vec::new(),
             context_extensions: Vec::new(),
         };
-        assert!(rules.judge(&nobody).is_err(), "{trust_local:?}");
+        assert!(
+            rules.judge(&nobody, SystemClock.now()).is_err(),
+            "{trust_local:?}"
+        );
     }
 }

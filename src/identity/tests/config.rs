@@ -69,7 +69,7 @@ fn what_is_built_follows_what_is_written() {
     let built = |yaml| config(yaml).unwrap().build("example.org".parse().unwrap());
     let (rules, identifier) = built("{trust_local: none, federated: [partner.example]}");
     let peer = Peer::Unix { uid: Some(0) };
-    assert_eq!(rules.judge(&peer), Err(UntrustedPeer::Unix));
+    assert_eq!(rules.judge(&peer, NOW), Err(UntrustedPeer::Unix));
     let claims = |principal, xfcc| Claims {
         certificate: None,
         principal: Some(principal),
@@ -87,7 +87,7 @@ fn what_is_built_follows_what_is_written() {
     let (rules, identifier) = built(
         "{xfcc: last_hop, xfcc_hops: ['spiffe://example.org/edge'], context_extensions: [unix]}",
     );
-    assert_eq!(rules.judge(&peer), Ok(Pep::Unix));
+    assert_eq!(rules.judge(&peer, NOW), Ok(Pep::Unix));
     assert!(rules.may_name_operations(Pep::Unix));
     let xfcc = Some("URI=spiffe://example.org/p");
     let caller = identifier

@@ -1,13 +1,17 @@
 //! Which peers may say who the caller is.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crate::identity::{Peer, Pep, PepRules, TrustLocal, UntrustedPeer};
+use super::{NOT_AFTER, NOT_BEFORE, NOW, der, params};
+use crate::identity::{MeshPeer, Peer, Pep, PepRules, Svid, TrustLocal, UntrustedPeer};
 
 fn rules(trust_local: TrustLocal, trust_uids: &[u32]) -> PepRules {
     PepRules {
         trust_local,
         trust_uids: trust_uids.to_vec(),
+        peps: Vec::new(),
+        trust_domains: Vec::new(),
         context_extensions: Vec::new(),
     }
 }
@@ -40,12 +44,12 @@ const ELSEWHERE: [&str; 8] = [
 #[test]
 fn none_trusts_nobody() {
     let rules = rules(TrustLocal::None, &[]);
-    assert_eq!(rules.judge(&unix(0)), Err(UntrustedPeer::Unix));
-    assert_eq!(rules.judge(&unix(None)), Err(UntrustedPeer::Unix));
+    assert_eq!(rules.judge(&unix(0), NOW), Err(UntrustedPeer::Unix));
+    assert_eq!(rules.judge(&unix(None), NOW), Err(UntrustedPeer::Unix));
     for text in LOOPBACK.into_iter().chain(ELSEWHERE) {
         let address = address(text);
         assert_eq!(
-            rules.judge(&Peer::Tcp(address)),
+            rules.judge(&Peer::Tcp(address), NOW),
             Err(UntrustedPeer::Tcp(address))
         );
     }
@@ -54,26 +58,32 @@ fn none_trusts_nobody() {
 #[test]
 fn unix_trusts_sockets_and_no_tcp() {
     let rules = rules(TrustLocal::Unix, &[]);
-    assert_eq!(rules.judge(&unix(1337)), Ok(Pep::Unix));
-    assert_eq!(rules.judge(&unix(None)), Ok(Pep::Unix));
+    assert_eq!(rules.judge(&unix(1337), NOW), Ok(Pep::Unix));
+    assert_eq!(rules.judge(&unix(None), NOW), Ok(Pep::Unix));
     for text in LOOPBACK.into_iter().chain(ELSEWHERE) {
-        assert!(rules.judge(&Peer::Tcp(address(text))).is_err(), "{text}");
+        assert!(
+            rules.judge(&Peer::Tcp(address(text)), NOW).is_err(),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn loopback_trusts_sockets_and_loopback_addresses_only() {
     let rules = rules(TrustLocal::Loopback, &[]);
-    assert_eq!(rules.judge(&unix(1337)), Ok(Pep::Unix));
+    assert_eq!(rules.judge(&unix(1337), NOW), Ok(Pep::Unix));
     for text in LOOPBACK {
         assert_eq!(
-            rules.judge(&Peer::Tcp(address(text))),
+            rules.judge(&Peer::Tcp(address(text)), NOW),
             Ok(Pep::Loopback),
             "{text}"
         );
     }
     for text in ELSEWHERE {
-        assert!(rules.judge(&Peer::Tcp(address(text))).is_err(), "{text}");
+        assert!(
+            rules.judge(&Peer::Tcp(address(text)), NOW).is_err(),
+            "{text}"
+        );
     }
 }
 
@@ -81,14 +91,17 @@ fn loopback_trusts_sockets_and_loopback_addresses_only() {
 fn with_uids_a_peer_must_be_known_to_have_one_of_them() {
     for trust in [TrustLocal::Unix, TrustLocal::Loopback] {
         let rules = rules(trust, &[1337, 101]);
-        assert_eq!(rules.judge(&unix(1337)), Ok(Pep::Unix));
-        assert_eq!(rules.judge(&unix(101)), Ok(Pep::Unix));
-        assert_eq!(rules.judge(&unix(0)), Err(UntrustedPeer::Uid(0)));
-        assert_eq!(rules.judge(&unix(None)), Err(UntrustedPeer::UnknownUid));
+        assert_eq!(rules.judge(&unix(1337), NOW), Ok(Pep::Unix));
+        assert_eq!(rules.judge(&unix(101), NOW), Ok(Pep::Unix));
+        assert_eq!(rules.judge(&unix(0), NOW), Err(UntrustedPeer::Uid(0)));
+        assert_eq!(
+            rules.judge(&unix(None), NOW),
+            Err(UntrustedPeer::UnknownUid)
+        );
     }
     let rules = rules(TrustLocal::Loopback, &[1337]);
     assert_eq!(
-        rules.judge(&Peer::Tcp(address("127.0.0.1:9"))),
+        rules.judge(&Peer::Tcp(address("127.0.0.1:9")), NOW),
         Err(UntrustedPeer::UnknownUid)
     );
 }
@@ -104,8 +117,66 @@ fn operations_are_named_only_by_listed_peps() {
 
 #[test]
 fn peps_have_the_words_that_audit_and_configuration_use() {
-    for pep in [Pep::Unix, Pep::Loopback] {
+    for pep in [Pep::Unix, Pep::Loopback, Pep::Mesh] {
         let word = serde_json::to_string(pep.as_str()).unwrap();
         assert_eq!(serde_json::from_str::<Pep>(&word).unwrap(), pep);
     }
+}
+
+fn mesh_rules(peps: &[&str]) -> PepRules {
+    PepRules {
+        peps: peps.iter().map(|text| text.parse().unwrap()).collect(),
+        trust_domains: vec!["example.org".parse().unwrap()],
+        ..rules(TrustLocal::None, &[])
+    }
+}
+
+fn mesh(id: &str) -> MeshPeer {
+    MeshPeer {
+        svid: Arc::new(Svid::from_der(&der(&params(id))).unwrap()),
+        vouched: true,
+    }
+}
+
+#[test]
+fn a_mesh_peer_is_one_that_peps_names() {
+    // S47
+    let envoy = Peer::Mesh(mesh("spiffe://example.org/envoy/edge"));
+    let rules = mesh_rules(&["spiffe://example.org/envoy/*"]);
+    assert_eq!(rules.judge(&envoy, NOW), Ok(Pep::Mesh));
+    for id in [
+        "spiffe://example.org/envoy",
+        "spiffe://example.org/svc/envoy",
+        "spiffe://example.org/envoy/edge/more",
+    ] {
+        let peer = Peer::Mesh(mesh(id));
+        let refused = UntrustedPeer::NotAPep(id.parse().unwrap());
+        assert_eq!(rules.judge(&peer, NOW), Err(refused));
+    }
+    assert!(mesh_rules(&[]).judge(&envoy, NOW).is_err());
+}
+
+#[test]
+fn a_pattern_does_not_admit_a_trust_domain_that_is_not_accepted() {
+    let id = "spiffe://partner.example/envoy";
+    let mut rules = mesh_rules(&[id]);
+    let peer = Peer::Mesh(mesh(id));
+    assert!(rules.judge(&peer, NOW).is_err());
+    rules.trust_domains.push("partner.example".parse().unwrap());
+    assert_eq!(rules.judge(&peer, NOW), Ok(Pep::Mesh));
+}
+
+#[test]
+fn a_mesh_peer_is_judged_by_this_moment() {
+    // X27
+    let id = "spiffe://example.org/envoy";
+    let rules = mesh_rules(&[id]);
+    let mut peer = mesh(id);
+    let judged = |peer: &MeshPeer, now| rules.judge(&Peer::Mesh(peer.clone()), now);
+    let expired = UntrustedPeer::Expired(id.parse().unwrap());
+    assert_eq!(judged(&peer, NOT_BEFORE), Ok(Pep::Mesh));
+    assert_eq!(judged(&peer, NOT_AFTER), Err(expired));
+    peer.vouched = false;
+    let not_vouched = UntrustedPeer::NotVouched(id.parse().unwrap());
+    assert_eq!(judged(&peer, NOW), Err(not_vouched));
 }

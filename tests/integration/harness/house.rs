@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) policy: String,
     /// The listener; a Unix socket where empty.
     pub(crate) listener: String,
+    /// Files beside the configuration, by path.
+    pub(crate) files: Vec<(String, String)>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Whether the configuration file is watched.
     pub(crate) watched: bool,
@@ -57,6 +59,7 @@ impl Default for Plan {
             rego: String::new(),
             policy: String::new(),
             listener: String::new(),
+            files: Vec::new(),
             clock: Arc::new(SystemClock),
             watched: false,
         }
@@ -119,6 +122,11 @@ impl Plan {
             std::fs::create_dir(dir.path().join("policy")).unwrap();
             std::fs::write(dir.path().join("policy/policy.rego"), &self.rego).unwrap();
         }
+        for (name, text) in &self.files {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
         let file = dir.path().join("attache.yaml");
         std::fs::write(&file, self.text(dir.path())).unwrap();
         (dir, file)
@@ -139,7 +147,12 @@ impl Plan {
         let health = app.health_address().unwrap().to_string();
         let shutdown = Shutdown::default();
         let running = tokio::spawn(app.run(shutdown.clone()));
-        let channel = connect(&address).await;
+        let channel = if self.listener.contains("tls:") {
+            // Who wants to ask there shows a certificate.
+            Endpoint::from_static("http://nobody.invalid").connect_lazy()
+        } else {
+            connect(&address).await
+        };
         House {
             dir,
             address,

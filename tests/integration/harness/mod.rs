@@ -3,8 +3,11 @@
 pub(crate) mod answer;
 pub(crate) mod binary;
 pub(crate) mod house;
+pub(crate) mod mesh;
 pub(crate) mod message;
+pub(crate) mod pki;
 pub(crate) mod wire;
+pub(crate) mod workload;
 
 pub(crate) use answer::Answer;
 pub(crate) use house::{House, Plan};

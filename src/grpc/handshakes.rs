@@ -1,0 +1,102 @@
+//! Handshakes under way on one listener: each in a task of its own, for a limited time, a limited number at once.
+//!
+//! Where there are too many, the oldest is given up: an honest proxy is done in milliseconds, so the oldest is the least
+//! likely to be one.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::tls::{Acceptor, Credential, HandshakeError};
+
+use super::connection::{Connection, Proxy, Stream};
+
+/// How long a handshake may take, and how many may be under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HandshakeLimits {
+    pub(super) time: Duration,
+    pub(super) most: usize,
+}
+
+/// The handshakes of one listener on one worker. Dropping it gives all of them up.
+#[derive(Debug)]
+pub(super) struct Handshakes {
+    credential: Credential,
+    acceptor: Acceptor,
+    limits: HandshakeLimits,
+    /// Oldest first; some may have ended.
+    pending: VecDeque<AbortOnDropHandle<()>>,
+    quiet: Quiet,
+}
+
+impl Handshakes {
+    pub(super) fn new(credential: Credential, limits: HandshakeLimits) -> io::Result<Self> {
+        let acceptor = credential.acceptor().map_err(io::Error::other)?;
+        Ok(Self {
+            credential,
+            acceptor,
+            limits,
+            pending: VecDeque::new(),
+            quiet: Quiet::default(),
+        })
+    }
+
+    /// Begins a handshake; the connection goes to `accepted` if it succeeds.
+    pub(super) fn begin(
+        &mut self,
+        tcp: TcpStream,
+        place: OwnedSemaphorePermit,
+        accepted: mpsc::Sender<io::Result<Connection>>,
+    ) {
+        if self.pending.len() >= self.limits.most {
+            self.pending.retain(|handshake| !handshake.is_finished());
+        }
+        while self.pending.len() >= self.limits.most {
+            self.pending.pop_front();
+            self.credential.crowded_out();
+        }
+        let credential = self.credential.clone();
+        let acceptor = self.acceptor.clone();
+        let (time, quiet) = (self.limits.time, self.quiet.clone());
+        let handshake = tokio::spawn(async move {
+            match credential.accept(&acceptor, tcp, time).await {
+                Ok((stream, session)) => {
+                    let stream = Stream::Tls(Box::new(stream));
+                    let connection = Connection::new(stream, Proxy::Tls(session), place);
+                    // Nobody takes it once a stop has begun.
+                    let _stopping = accepted.send(Ok(connection)).await;
+                }
+                Err(error) => quiet.tell(&credential, &error),
+            }
+        });
+        self.pending.push_back(AbortOnDropHandle::new(handshake));
+    }
+}
+
+/// Tells of a refused client at most once a second; the metric counts all of them.
+#[derive(Debug, Clone, Default)]
+struct Quiet {
+    until: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Quiet {
+    fn tell(&self, credential: &Credential, error: &HandshakeError) {
+        let now = Instant::now();
+        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        if until.is_some_and(|until| now < until) {
+            return;
+        }
+        *until = Some(now + QUIET);
+        drop(until);
+        let error = crate::text::sentence(error);
+        tracing::warn!(tls = credential.name(), error, "client refused");
+    }
+}
+
+const QUIET: Duration = Duration::from_secs(1);
