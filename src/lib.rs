@@ -22,4 +22,5 @@ pub mod policy;
 pub mod telemetry;
 pub mod tls;
 
+mod socket;
 mod text;

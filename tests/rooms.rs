@@ -25,6 +25,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tls", &["clock", "identity", "text"]),
     ("telemetry", &[]),
     ("lifecycle", &[]),
+    ("socket", &[]),
     // The use-case.
     (
         "authority",
@@ -47,11 +48,12 @@ const ROOMS: &[(&str, &[&str])] = &[
             "lifecycle",
             "operation",
             "permission",
+            "socket",
             "text",
             "tls",
         ],
     ),
-    ("http", &["lifecycle"]),
+    ("http", &["lifecycle", "socket"]),
     // Wiring.
     (
         "config",

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::tls::{Acceptor, Credential, HandshakeError};
 
-use super::connection::{Connection, Proxy, Stream};
+use super::connection::{Connection, PREFACE, Proxy, Stream};
 
 /// How long a handshake may take, and how many may be under way.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +68,8 @@ impl Handshakes {
             match credential.accept(&acceptor, tcp, time).await {
                 Ok((stream, session)) => {
                     let stream = Stream::Tls(Box::new(stream));
-                    let connection = Connection::new(stream, Proxy::Tls(session), place);
+                    let connection =
+                        Connection::new(stream, Proxy::Tls(session), place, PREFACE, time);
                     // Nobody takes it once a stop has begun.
                     let _stopping = accepted.send(Ok(connection)).await;
                 }

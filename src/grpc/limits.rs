@@ -30,7 +30,7 @@ pub struct Limits {
     /// Requests under decision over all connections, 1 to 1000000; further ones are denied as `overloaded`.
     #[serde(deserialize_with = "count")]
     pub max_in_flight: usize,
-    /// How long a TLS client may take from connecting to its first request's first byte, 100ms to 1m.
+    /// How long a client may take for a TLS handshake, and for the preface of HTTP/2 on every listener, 100ms to 1m.
     #[serde(deserialize_with = "handshake_timeout")]
     pub handshake_timeout: Duration,
     /// TLS handshakes under way on one listener of one worker, 1 to 1000000; above, the oldest is given up.

@@ -3,16 +3,22 @@
 //! It serves probes and scrapers only: nothing here tells about callers or decides anything.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::Listener;
 use prometheus_client::registry::Registry;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 use crate::lifecycle::{Notices, Readiness, Shutdown};
+use crate::socket::Admitted;
 
 /// What the health listener answers from.
 #[derive(Debug, Clone)]
@@ -31,7 +37,7 @@ pub struct Health {
 ///
 /// Probes are answered during the whole stop, so that an orchestrator sees "not ready" and not a refused connection.
 pub async fn serve_health(
-    listener: tokio::net::TcpListener,
+    listener: TcpListener,
     health: Health,
     grpc: Router,
     stopped: impl Future<Output = ()> + Send + 'static,
@@ -43,9 +49,49 @@ pub async fn serve_health(
         .with_state(health)
         // Its fallback answers every path with 200, which a probe of a misspelt path would take for health.
         .merge(grpc.reset_fallback());
-    axum::serve(listener, routes)
+    axum::serve(Probes::on(listener), routes)
         .with_graceful_shutdown(stopped)
         .await
+}
+
+/// The health socket: a limited number of connections, none of them silent, so that strangers can neither use up the
+/// process's descriptors nor keep probes out for long.
+#[derive(Debug)]
+struct Probes {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+}
+
+impl Probes {
+    fn on(listener: TcpListener) -> Self {
+        Self {
+            listener,
+            places: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+        }
+    }
+}
+
+impl Listener for Probes {
+    type Io = Admitted<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let place = Arc::clone(&self.places).acquire_owned().await;
+            match (self.listener.accept().await, place) {
+                (Ok((stream, remote)), Ok(place)) => {
+                    let admitted = Admitted::new(stream, (), place, SHORTEST_REQUEST, PATIENCE);
+                    return (admitted, remote);
+                }
+                // Descriptors may run out and come back; the semaphore is never closed.
+                _ => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
 }
 
 async fn ready(State(health): State<Health>) -> Response {
@@ -79,4 +125,11 @@ async fn metrics(State(health): State<Health>) -> Response {
     }
 }
 
+/// Connections for probes and scrapers at once; further ones wait.
+const MOST_CONNECTIONS: usize = 256;
+/// Bytes that even the shortest request has: `GET / HTTP/1.1` and two line ends.
+const SHORTEST_REQUEST: usize = 18;
+/// How long a client may take for them.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(100);
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -397,3 +397,22 @@ async fn many_at_once_are_all_answered_and_all_recorded() {
     let records = house.close().await;
     assert_eq!(recorded(&records), 200, "{records:#?}");
 }
+
+#[tokio::test]
+async fn silent_connections_do_not_keep_proxies_out() {
+    // X03
+    let more = "limits: {handshake_timeout: 300ms, max_connections: 4, request_timeout: 10s}";
+    let house = Plan {
+        more: more.to_owned(),
+        ..Plan::default()
+    }
+    .open()
+    .await;
+    let socket = house.dir.path().join("authz.sock");
+    let mut silent = Vec::new();
+    for _ in 0..6 {
+        silent.push(tokio::net::UnixStream::connect(&socket).await.unwrap());
+    }
+    let answer = house.check(ask("GET", "/documents/1")).await;
+    assert!(answer.is_allowed(), "{answer:?}");
+}

@@ -239,3 +239,14 @@ fn openmetrics(text: &str) -> BTreeMap<String, String> {
     }
     families
 }
+
+#[tokio::test]
+async fn silent_connections_do_not_keep_probes_out() {
+    let house = Plan::default().open().await;
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(tokio::net::TcpStream::connect(&house.health).await.unwrap());
+    }
+    let (status, _) = house.probe("/livez").await;
+    assert_eq!(status, 200);
+}

@@ -20,7 +20,7 @@ use crate::identity::Peer;
 use crate::lifecycle::Shutdown;
 use crate::tls::Credential;
 
-use super::connection::{Connection, Proxy, Stream};
+use super::connection::{Connection, PREFACE, Proxy, Stream};
 use super::handshakes::{HandshakeLimits, Handshakes};
 
 /// Where to listen.
@@ -193,6 +193,7 @@ impl Bound {
             Socket::Unix(listener) => Listener::Unix(UnixListener::from_std(listener)?),
             Socket::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
         };
+        let patience = handshakes.time;
         let mut handshakes = self
             .credential
             .map(|credential| Handshakes::new(credential, handshakes))
@@ -205,20 +206,19 @@ impl Bound {
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                     return;
                 };
-                let connection =
+                let (stream, peer) =
                     match (listener.next(&self.address, &errors).await, &mut handshakes) {
                         (Arrival::Tcp(stream, _), Some(handshakes)) => {
                             handshakes.begin(stream, place, sender.clone());
                             continue;
                         }
                         (Arrival::Tcp(stream, remote), None) => {
-                            let peer = Peer::Tcp(remote);
-                            Connection::new(Stream::Tcp(stream), Proxy::Plain(peer), place)
+                            (Stream::Tcp(stream), Peer::Tcp(remote))
                         }
-                        (Arrival::Unix(stream, peer), _) => {
-                            Connection::new(Stream::Unix(stream), Proxy::Plain(peer), place)
-                        }
+                        (Arrival::Unix(stream, peer), _) => (Stream::Unix(stream), peer),
                     };
+                let proxy = Proxy::Plain(peer);
+                let connection = Connection::new(stream, proxy, place, PREFACE, patience);
                 if sender.send(Ok(connection)).await.is_err() {
                     return;
                 }
