@@ -10,9 +10,7 @@ use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use crate::authority::{Authority, Denial, Question};
-use crate::identity::Peer;
-use crate::permission::Reason;
+use crate::authority::{Authority, Question};
 
 use super::answer::Answer;
 use super::connection::Proxy;
@@ -20,7 +18,7 @@ use super::proto::envoy::service::auth::v3::CheckRequest;
 use super::proto::envoy::service::auth::v3::authorization_server::Authorization;
 use super::request;
 use super::rescue::Arrived;
-use super::response::{Asked, answer};
+use super::response::{Asked, answer, refusal};
 
 /// Serves Check.
 #[derive(Debug, Clone)]
@@ -57,11 +55,6 @@ impl Authorization for ExtAuthz {
         };
         Ok(Response::new(decided))
     }
-}
-
-/// Records and answers a request that never became a question.
-pub(super) fn refusal(authority: &Authority, peer: Peer, denial: Denial) -> Answer {
-    answer(&authority.refuse(peer, denial), &Asked::default())
 }
 
 /// What the answer must know of the request.
@@ -114,23 +107,6 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
 
 /// Kept back from the proxy's timeout, so that the answer arrives before it gives up.
 const RETURN_TRIP: Duration = Duration::from_millis(25);
-
-/// The denial for a failure that the gRPC stack itself reports on Check.
-pub(super) fn denial_of(code: tonic::Code, message: &str) -> Denial {
-    let reason = match code {
-        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => Reason::RequestTooLarge,
-        // Unknown is a request cut off in the middle: the proxy went away.
-        tonic::Code::DeadlineExceeded | tonic::Code::Cancelled | tonic::Code::Unknown => {
-            Reason::DeadlineExceeded
-        }
-        // Our handler never returns an error: these come from decoding.
-        tonic::Code::Internal | tonic::Code::InvalidArgument | tonic::Code::Unimplemented => {
-            Reason::BadRequest
-        }
-        _ => Reason::InternalError,
-    };
-    Denial::because(reason, message)
-}
 
 #[cfg(test)]
 mod tests {

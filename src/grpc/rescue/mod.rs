@@ -22,7 +22,7 @@ use crate::permission::Reason;
 
 use super::answer::Answer;
 use super::connection::Proxy;
-use super::ext_authz::{denial_of, refusal};
+use super::response::refusal;
 
 /// Puts [`Rescue`] around a gRPC server.
 #[derive(Debug, Clone)]
@@ -168,6 +168,23 @@ impl RescueLayer {
 fn failure(response: &http::Response<Body>) -> Option<Denial> {
     let status = tonic::Status::from_header_map(response.headers())?;
     (status.code() != tonic::Code::Ok).then(|| denial_of(status.code(), status.message()))
+}
+
+/// The denial for a failure that the gRPC stack itself reports on Check.
+fn denial_of(code: tonic::Code, message: &str) -> Denial {
+    let reason = match code {
+        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => Reason::RequestTooLarge,
+        // Unknown is a request cut off in the middle: the proxy went away.
+        tonic::Code::DeadlineExceeded | tonic::Code::Cancelled | tonic::Code::Unknown => {
+            Reason::DeadlineExceeded
+        }
+        // Our handler never returns an error: these come from decoding.
+        tonic::Code::Internal | tonic::Code::InvalidArgument | tonic::Code::Unimplemented => {
+            Reason::BadRequest
+        }
+        _ => Reason::InternalError,
+    };
+    Denial::because(reason, message)
 }
 
 /// A successful gRPC response that holds `answer`.

@@ -7,7 +7,8 @@ use prost::Message as _;
 use prost_types::value::Kind;
 use prost_types::{Any, Struct, Value};
 
-use crate::authority::{Decision, Denial, Outcome, Permit};
+use crate::authority::{Authority, Decision, Denial, Outcome, Permit};
+use crate::identity::Peer;
 use crate::operation::Mode;
 use crate::permission::{Class, Reason};
 
@@ -48,6 +49,11 @@ pub(super) fn answer(decision: &Decision, asked: &Asked<'_>) -> Answer {
         }
         Outcome::Deny(denial) => denied(decision, denial, asked, metadata),
     }
+}
+
+/// Records and answers a request that never became a question.
+pub(super) fn refusal(authority: &Authority, peer: Peer, denial: Denial) -> Answer {
+    answer(&authority.refuse(peer, denial), &Asked::default())
 }
 
 /// The headers the service gets; `None` where a value can't stand in a header.
