@@ -15,13 +15,13 @@ cargo build --release --bin attache --example always_allow --example check_reque
 built=${CARGO_TARGET_DIR:-target}/release
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; rm -rf "$work"' EXIT
-$built/examples/check_request > "$work/check.grpc"
+"$built/examples/check_request" > "$work/check.grpc"
 sed -e 's/127.0.0.1:9191/127.0.0.1:19191/' -e 's/127.0.0.1:8082/127.0.0.1:18082/' \
   -e "s|sinks: \[stdout\]|sinks: [{jsonl: $work/audit.jsonl}]|" deploy/dev.yaml > "$work/attache.yaml"
 
-taskset -c 0 $built/attache serve --config "$work/attache.yaml" 2> "$work/attache.log" &
+taskset -c 0 "$built/attache" serve --config "$work/attache.yaml" 2> "$work/attache.log" &
 attache=$!
-taskset -c 0 $built/examples/always_allow 127.0.0.1:19292 &
+taskset -c 0 "$built/examples/always_allow" 127.0.0.1:19292 &
 always=$!
 for _ in $(seq 50); do
   ready=
