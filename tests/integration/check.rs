@@ -605,3 +605,61 @@ async fn numbers_of_the_proxy_decide_nothing() {
     it.fragment = "/admin".to_owned();
     assert_eq!(house.word(request).await, "allow");
 }
+
+#[tokio::test]
+async fn credentials_in_a_host_or_behind_a_path_are_not_recorded() {
+    let house = House::open().await;
+    let mut request = ask("GET", "/documents/1");
+    "alice:in-the-host@api.example.org".clone_into(&mut http(&mut request).host);
+    let answer = house.check(request).await;
+    assert_eq!(answer.word(), "bad_request");
+    let mut texts = vec![house.record_of(&answer).await.to_string()];
+    for path in [
+        "/cart;jsessionid=in-a-parameter",
+        "/cart%3Bjsessionid=in-a-parameter",
+        "/cart%3faccess_token=in-a-query",
+        "//cart?token=in-a-query",
+    ] {
+        let answer = house.check(ask("GET", path)).await;
+        assert!(!answer.is_allowed(), "{path}");
+        texts.push(house.record_of(&answer).await.to_string());
+    }
+    for text in texts {
+        assert!(!text.contains("in-"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_with_two_values_is_refused() {
+    let house = House::open().await;
+    let mut request = ask("GET", "/documents/1");
+    let mut header = raw("x-environment", "prod");
+    "dev".clone_into(&mut header.value);
+    headers(&mut request).push(header);
+    assert_eq!(house.word(request).await, "bad_request");
+}
+
+#[tokio::test]
+async fn a_resource_that_is_an_identity_is_the_target_where_nothing_else_names_one() {
+    // A policy that compares trust domains must not miss one for want of a key.
+    const POLICY: &str = r#"
+        package agentweave.authz
+        allow := {"allow": true, "reason": input.resource_spiffe_id}
+    "#;
+    let rules = r#"
+workloads: [{match: "spiffe://example.org/svc/reporting", permissions: ["**:*"]}]
+routes: [{path: "/db", resource: "spiffe://example.org/svc/db", action: read}]
+tiers: {default: free}
+"#;
+    let house = Plan {
+        rules: rules.to_owned(),
+        ..Plan::with_policy(POLICY)
+    }
+    .open()
+    .await;
+    let mut request = ask("GET", "/db");
+    attributes(&mut request).destination = None;
+    let answer = house.check(request).await;
+    let record = house.record_of(&answer).await;
+    assert_eq!(record["message"], "spiffe://example.org/svc/db", "{record}");
+}
