@@ -70,6 +70,9 @@ pub enum StartError {
     /// A socket for proxies can't be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A listener names no entry of `tls`.
+    #[error("a listener names `{0}`, which is no entry of tls; add it there")]
+    NoCredential(String),
     /// The health socket can't be bound.
     #[error("cannot listen for probes on {address}; choose another listen.health.tcp")]
     BindHealth {
@@ -101,7 +104,7 @@ impl StartError {
     /// 2 for what a person must correct in the configuration, 1 for what the host refuses.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Policy(_) => 2,
+            Self::Policy(_) | Self::NoCredential(_) => 2,
             Self::Audit(_) | Self::AuditTimeout(_) | Self::Bind(_) | Self::BindHealth { .. } => 1,
         }
     }
@@ -295,14 +298,16 @@ impl App {
     }
 }
 
-fn bind(listener: &ExtAuthzListener, credentials: &Credentials) -> Result<Bound, BindError> {
+fn bind(listener: &ExtAuthzListener, credentials: &Credentials) -> Result<Bound, StartError> {
     let bound = Bound::bind(&listener.address)?;
-    // The configuration was refused if the name is not there.
-    let credential = listener.tls.as_ref().and_then(|name| credentials.get(name));
-    Ok(match credential {
-        Some(credential) => bound.secured_by(credential.clone()),
-        None => bound,
-    })
+    let Some(name) = &listener.tls else {
+        return Ok(bound);
+    };
+    // The configuration was refused where the name is not there; a listener must never lose its TLS all the same.
+    match credentials.get(name) {
+        Some(credential) => Ok(bound.secured_by(credential.clone())),
+        None => Err(StartError::NoCredential(name.clone())),
+    }
 }
 
 async fn until_draining(task: impl Future<Output = ()>, shutdown: Shutdown) {
