@@ -29,9 +29,9 @@ test-core: cargo ## Run what needs nothing but Rust
 	cargo test --locked --no-fail-fast
 
 .PHONY: test-e2e
-test-e2e: cargo ## Run the tests against a real Envoy
+test-e2e: cargo ## Run the tests against a real Envoy, and OpenSSL as a judge of certificates
 	@envoy="$$(tests/tools/envoy)" && set -x && \
-	ENVOY_BIN="$$envoy" REQUIRE_E2E=1 cargo test --locked --test e2e
+	ENVOY_BIN="$$envoy" REQUIRE_E2E=1 cargo test --locked --test e2e --test differential
 
 .PHONY: test-quickstart
 test-quickstart: ## Check that `make run` shows the decisions it promises
