@@ -8,7 +8,9 @@ use super::check::Authority;
 use super::decision::{Decision, DecisionId, Denial, Outcome, Permit};
 use super::findings::Findings;
 use super::question::Question;
-use crate::audit::{self, Actor, Destination, EventType, Http, Policy, Record, Source, Text};
+use crate::audit::{
+    self, Actor, Destination, Detail, Details, EventType, Http, Policy, Record, Source, Text,
+};
 use crate::clock::Timestamp;
 use crate::identity::Peer;
 use crate::operation::Mode;
@@ -140,6 +142,7 @@ impl<'a> Attempt<'a> {
                 Mode::Shadow => audit::Mode::Shadow,
             }),
             would_be: shadowed.then_some(result),
+            details: self.details(),
             ..Record::new(
                 event,
                 // In shadow mode the request passed, whatever was decided.
@@ -151,6 +154,15 @@ impl<'a> Attempt<'a> {
                 actor,
             )
         }
+    }
+
+    fn details(&self) -> Details {
+        let ignored = &self.findings.ignored_extensions;
+        if ignored.is_empty() {
+            return Details::default();
+        }
+        let names = ignored.iter().map(|name| Text::from(name.as_str()));
+        Details::default().with("ignored_extensions", Detail::List(names.collect()))
     }
 
     fn source(&self) -> Option<Source> {

@@ -121,6 +121,7 @@ impl Authority {
             .http
             .as_ref()
             .ok_or(Denial::bare(Reason::NotHttp))?;
+        found.ignored_extensions = ignored_extensions(rules, pep, question);
         let host = Host::try_from(http.host)
             .map_err(|error| Denial::because(Reason::BadRequest, sentence(&error)))?;
         let path = operation::split(http.target).map_err(unreadable_path)?.path;
@@ -265,6 +266,24 @@ fn unresolved(error: &Unresolved) -> Denial {
         Unresolved::Extension(_) => Reason::BadRequest,
     };
     Denial::because(reason, sentence(error))
+}
+
+/// The context extensions that are neither declared as context nor may name the operation, in order.
+///
+/// Somebody set them for a reason; that they have no effect should be found in audit.
+fn ignored_extensions(rules: &Rules, pep: Pep, question: &Question<'_>) -> Vec<String> {
+    let names_operation = |name: &str| {
+        rules.peps.may_name_operations(pep)
+            && [operation::RESOURCE_KEY, operation::ACTION_KEY].contains(&name)
+    };
+    let mut ignored: Vec<_> = question
+        .extensions
+        .keys()
+        .filter(|name| !rules.context.extensions.contains(name) && !names_operation(name))
+        .cloned()
+        .collect();
+    ignored.sort_unstable();
+    ignored
 }
 
 /// What was established before policy is asked.

@@ -22,6 +22,8 @@ pub struct Findings {
     pub caller: Option<SpiffeId>,
     /// The proxy that forwarded the caller's identity, where that is not the asking one.
     pub hop: Option<SpiffeId>,
+    /// Context extensions that nothing here reads, by name.
+    pub ignored_extensions: Vec<String>,
     /// What the request is.
     pub operation: Option<Named>,
     /// On what ground the caller asks.

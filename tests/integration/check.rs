@@ -198,6 +198,7 @@ async fn a_record_tells_everything_but_secrets() {
             "decision_id": answer.decision_id(),
             "delegation_chain": [REPORTING],
             "destination": {"spiffe_id": DOCUMENTS},
+            "details": {"ignored_extensions": ["purpose"]},
             "event_type": "permission.check",
             "http": {
                 "host": "api.example.org",
@@ -466,7 +467,14 @@ async fn context_extensions_name_nothing_unless_the_proxy_may() {
     let request = named(ask("DELETE", "/documents/7"), &document);
     assert_eq!(open.word(request).await, "approval_required");
     let request = named(ask("GET", "/hosted"), &other_keys);
-    assert_eq!(open.word(request).await, "route_unmatched");
+    let answer = open.check(request).await;
+    assert_eq!(answer.word(), "route_unmatched");
+    // What is ignored is on record.
+    let record = open.record_of(&answer).await;
+    assert_eq!(
+        record["details"]["ignored_extensions"],
+        json!(["allow", "host", "tier"])
+    );
 }
 
 #[tokio::test]
