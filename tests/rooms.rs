@@ -84,6 +84,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("prost_types", &["grpc"]),
     ("prost_reflect", &["grpc"]),
     ("axum", &["grpc", "http", "app"]),
+    ("hyper_util", &["http"]),
     ("regorus", &["policy"]),
     ("x509_parser", &["identity"]),
     ("spiffe", &["identity", "tls"]),

@@ -253,7 +253,8 @@ impl App {
             shutdown: shutdown.clone(),
             notices: notices.clone(),
         };
-        tasks.spawn(serve_probes(health, probes, grpc_health, stopped.clone()));
+        let probes_end = stopped.clone().cancelled_owned();
+        tasks.spawn(serve_health(health, probes, grpc_health, probes_end));
         tasks.spawn(reloader.run(shutdown.clone()));
         for renewal in renewals {
             tasks.spawn(until_draining(renewal.run(), shutdown.clone()));
@@ -335,18 +336,6 @@ async fn ended(
         }
     }
     first_failure
-}
-
-async fn serve_probes(
-    listener: TcpListener,
-    health: Health,
-    grpc: axum::Router,
-    stopped: CancellationToken,
-) {
-    let stop = async move { stopped.cancelled().await };
-    if let Err(error) = serve_health(listener, health, grpc, stop).await {
-        tracing::error!(%error, "the health listener failed");
-    }
 }
 
 /// Says at start what an operator must not overlook.

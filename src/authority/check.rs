@@ -89,6 +89,14 @@ impl Authority {
         attempt.finish(outcome)
     }
 
+    /// Whether `peer` may ask at all, before anything it sends is looked at.
+    pub fn admit(&self, peer: &Peer) -> Result<(), Denial> {
+        let judged = self.rules.load().peps.judge(peer, self.clock.now());
+        judged
+            .map(|_pep| ())
+            .map_err(|error| Denial::because(Reason::UntrustedPeer, error))
+    }
+
     /// Refuses and records a request that could not be read as a [`Question`].
     pub fn refuse(&self, peer: Peer, denial: Denial) -> Decision {
         let extensions = HashMap::new();

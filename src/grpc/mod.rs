@@ -88,6 +88,7 @@ impl ExtAuthzServer {
         let service = AuthorizationServer::new(ExtAuthz::new(authority, limits.request_timeout))
             .max_decoding_message_size(message);
         let builder = match age {
+            // No grace: tonic would cut connections off hard at its end instead of asking clients to leave.
             Some(age) => Server::builder().max_connection_age(age),
             None => Server::builder(),
         };

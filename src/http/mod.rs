@@ -2,8 +2,6 @@
 //!
 //! It serves probes and scrapers only: nothing here tells about callers or decides anything.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,10 +10,13 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::Listener;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::socket::Admitted;
@@ -41,7 +42,7 @@ pub async fn serve_health(
     health: Health,
     grpc: Router,
     stopped: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+) {
     let routes = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -49,49 +50,45 @@ pub async fn serve_health(
         .with_state(health)
         // Its fallback answers every path with 200, which a probe of a misspelt path would take for health.
         .merge(grpc.reset_fallback());
-    axum::serve(Probes::on(listener), routes)
-        .with_graceful_shutdown(stopped)
-        .await
-}
-
-/// The health socket: a limited number of connections, none of them silent, so that strangers can neither use up the
-/// process's descriptors nor keep probes out for long.
-#[derive(Debug)]
-struct Probes {
-    listener: TcpListener,
-    places: Arc<Semaphore>,
-}
-
-impl Probes {
-    fn on(listener: TcpListener) -> Self {
-        Self {
-            listener,
-            places: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
-        }
-    }
-}
-
-impl Listener for Probes {
-    type Io = Admitted<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    let accepting = async {
         loop {
-            let place = Arc::clone(&self.places).acquire_owned().await;
-            match (self.listener.accept().await, place) {
-                (Ok((stream, remote)), Ok(place)) => {
+            let place = Arc::clone(&places).acquire_owned().await;
+            match (listener.accept().await, place) {
+                (Ok((stream, _)), Ok(place)) => {
                     let admitted = Admitted::new(stream, (), place, SHORTEST_REQUEST, PATIENCE);
-                    return (admitted, remote);
+                    connections.spawn(answer(admitted, routes.clone()));
                 }
                 // Descriptors may run out and come back; the semaphore is never closed.
                 _ => tokio::time::sleep(PAUSE).await,
             }
+            while connections.try_join_next().is_some() {}
         }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = stopped => {}
     }
+}
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
+/// Answers one client. Neither a request that never ends nor a peer that is gone holds its place for long.
+async fn answer(connection: Admitted<TcpStream>, routes: Router) {
+    let mut server = Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(PATIENCE);
+    let service = TowerToHyperService::new(routes);
+    // However it ended, the client is gone.
+    let _ended = server
+        .serve_connection(TokioIo::new(connection), service)
+        .await;
 }
 
 async fn ready(State(health): State<Health>) -> Response {
@@ -131,5 +128,6 @@ const MOST_CONNECTIONS: usize = 256;
 const SHORTEST_REQUEST: usize = 18;
 /// How long a client may take for them.
 const PATIENCE: Duration = Duration::from_secs(5);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -99,7 +99,12 @@ impl WorkloadSource {
                 // The gate has said what is wrong with it.
                 let _refused = self.credential.offer(offer(svid, context));
             }
-            Err(error) => self.credential.reject(&error.to_string()),
+            // A message is the whole truth (section 4.4): an SVID that is not in it is ours no more.
+            Err(error) => {
+                let error = error.to_string();
+                self.credential.reject(&error);
+                self.credential.withdraw(&error);
+            }
         }
     }
 

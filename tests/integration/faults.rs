@@ -416,3 +416,23 @@ async fn silent_connections_do_not_keep_proxies_out() {
     let answer = house.check(ask("GET", "/documents/1")).await;
     assert!(answer.is_allowed(), "{answer:?}");
 }
+
+#[tokio::test]
+async fn peers_that_may_not_ask_take_no_places() {
+    let house = Plan {
+        more: "identity: {trust_uids: [4242]}\nlimits: {max_in_flight: 1, request_timeout: 10s}"
+            .to_owned(),
+        ..Plan::default()
+    }
+    .open()
+    .await;
+    // Its message never ends; were it let in, it would hold the one place there is.
+    let mut wire = Wire::connect(&house.address).await;
+    let (response, _never_ended) = wire.begin(CHECK, &[]).await;
+    assert_eq!(
+        Reply::read(response).await.answer().word(),
+        "untrusted_peer"
+    );
+    let answer = house.check(ask("GET", "/documents/1")).await;
+    assert_eq!(answer.word(), "untrusted_peer");
+}

@@ -104,6 +104,20 @@ async fn the_first_svid_is_ours_unless_a_hint_names_another() {
 }
 
 #[tokio::test]
+async fn an_identity_that_is_no_longer_in_the_message_is_not_used_again() {
+    let (dir, authority) = (folder(), Authority::of("example.org"));
+    let own = authority.svid(SELF);
+    let mut hinted = context(SELF, &own, &authority, &[]);
+    hinted.svids = vec![svid(SELF, &own, &authority, "inside")];
+    let api = WorkloadApi::start(&dir.path().join("api.sock"), Say::Context(hinted));
+    let house = open_with(dir.path(), ", hint: inside").await;
+    ready(&house, true).await;
+    api.say(Say::Context(context(SELF, &own, &authority, &[])));
+    ready(&house, false).await;
+    assert!(envoy(&authority).ask(address(&house)).await.is_err());
+}
+
+#[tokio::test]
 async fn an_identity_that_is_taken_away_is_not_used_again() {
     // S51
     let (dir, authority) = (folder(), Authority::of("example.org"));

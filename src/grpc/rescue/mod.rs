@@ -73,6 +73,10 @@ where
         }
         let proxy = Proxy::of(request.extensions());
         let layer = self.layer.clone();
+        // First, so that those who may not ask can't take the places of those who may.
+        if let Err(denial) = layer.authority.admit(&proxy.peer()) {
+            return async move { Ok(layer.refuse(&proxy, denial)) }.boxed();
+        }
         let Ok(place) = Arc::clone(&layer.in_flight).try_acquire_owned() else {
             let denial = Denial::bare(Reason::Overloaded);
             return async move { Ok(layer.refuse(&proxy, denial)) }.boxed();
