@@ -91,10 +91,7 @@ impl Authority {
 
     /// Whether `peer` may ask at all, before anything it sends is looked at.
     pub fn admit(&self, peer: &Peer) -> Result<(), Denial> {
-        let judged = self.rules.load().peps.judge(peer, self.clock.now());
-        judged
-            .map(|_pep| ())
-            .map_err(|error| Denial::because(Reason::UntrustedPeer, error))
+        trusted(&self.rules.load(), peer, self.clock.now()).map(|_pep| ())
     }
 
     /// Refuses and records a request that could not be read as a [`Question`].
@@ -120,10 +117,7 @@ impl Authority {
         deadline: Instant,
         found: &mut Findings,
     ) -> Result<Permit, Denial> {
-        let pep = rules
-            .peps
-            .judge(&question.peer, now)
-            .map_err(|error| Denial::because(Reason::UntrustedPeer, error))?;
+        let pep = trusted(rules, &question.peer, now)?;
         found.pep = Some(pep);
         let http = question
             .http
@@ -216,6 +210,12 @@ impl Authority {
         found.verdict = Some(verdict);
         answer
     }
+}
+
+/// As what a peer is trusted to name callers.
+fn trusted(rules: &Rules, peer: &Peer, now: Timestamp) -> Result<Pep, Denial> {
+    let judged = rules.peps.judge(peer, now);
+    judged.map_err(|error| Denial::because(Reason::UntrustedPeer, error))
 }
 
 fn unreadable_path(error: PathProblem) -> Denial {

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use attache::grpc::Address;
+use bytes::Bytes;
+use h2::SendStream;
+use h2::client::ResponseFuture;
 use prost::Message as _;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
@@ -24,6 +27,15 @@ async fn closed(path: &std::path::Path) {
         UnixStream::connect(path).await.is_err().then_some(())
     })
     .await;
+}
+
+/// A connection with a call that never comes to an end; another one after it shows that the server has seen both.
+async fn with_an_open_call(house: &House) -> (Wire, (ResponseFuture, SendStream<Bytes>)) {
+    let mut wire = Wire::connect(&house.address).await;
+    let call = wire.begin(CHECK, &[]).await;
+    let whole = framed(&ask("GET", "/documents/1").encode_to_vec());
+    wire.call(CHECK, &[], whole).await;
+    (wire, call)
 }
 
 #[tokio::test]
@@ -58,14 +70,7 @@ async fn patience_ends_with_the_grace() {
     let house = Plan::with("limits: {request_timeout: 10s, shutdown_grace: 50ms}")
         .open()
         .await;
-    let mut wire = Wire::connect(&house.address).await;
-    let call = wire.begin(CHECK, &[]).await;
-    wire.call(
-        CHECK,
-        &[],
-        framed(&ask("GET", "/documents/1").encode_to_vec()),
-    )
-    .await;
+    let (_wire, call) = with_an_open_call(&house).await;
     let records = house.close().await;
     // The call that never came to an end is on record too.
     let refused: Vec<_> = records
@@ -84,14 +89,7 @@ async fn a_second_word_ends_it_at_once() {
     let mut house = Plan::with("limits: {request_timeout: 10s, shutdown_grace: 60s}")
         .open()
         .await;
-    let mut wire = Wire::connect(&house.address).await;
-    let call = wire.begin(CHECK, &[]).await;
-    wire.call(
-        CHECK,
-        &[],
-        framed(&ask("GET", "/documents/1").encode_to_vec()),
-    )
-    .await;
+    let (_wire, call) = with_an_open_call(&house).await;
     let path = socket(&house).to_owned();
     let begun = Instant::now();
     house.shutdown.drain();
