@@ -1,5 +1,8 @@
 //! What is decided about an honest proxy's questions, and that answer, record and metadata tell the same story.
 
+use envoy_types::pb::envoy::config::core::v3::Metadata;
+use envoy_types::pb::google::protobuf::value::Kind;
+use envoy_types::pb::google::protobuf::{Struct, Timestamp, Value};
 use prost::Message;
 use serde_json::json;
 
@@ -396,6 +399,7 @@ struct ErrorInfo {
 
 #[tokio::test]
 async fn a_header_that_policy_reads_has_one_meaning() {
+    // E54
     let house = Plan {
         rego: "package agentweave.authz\n\nallow if input.context.headers[\"x-environment\"] == \"production\"\n".to_owned(),
         more: "context: {headers: [x-environment]}".to_owned(),
@@ -670,4 +674,49 @@ tiers: {default: free}
     let answer = house.check(request).await;
     let record = house.record_of(&answer).await;
     assert_eq!(record["message"], "spiffe://example.org/svc/db", "{record}");
+}
+
+#[tokio::test]
+async fn what_another_filter_says_of_a_token_names_nobody() {
+    // E46: a verified payload in metadata is not even read.
+    let house = House::open().await;
+    let claim = Value {
+        kind: Some(Kind::StringValue(REPORTING.to_owned())),
+    };
+    let payload = Struct {
+        fields: [("sub".to_owned(), claim)].into(),
+    };
+    let metadata = Metadata {
+        filter_metadata: [("envoy.filters.http.jwt_authn".to_owned(), payload)].into(),
+        ..Metadata::default()
+    };
+    for (caller, word) in [(REPORTING, "allow"), ("", "no_identity")] {
+        let mut request = principal(ask("GET", "/documents/1"), caller);
+        let attributes = attributes(&mut request);
+        attributes.metadata_context = Some(metadata.clone());
+        attributes.route_metadata_context = Some(metadata.clone());
+        assert_eq!(house.word(request).await, word, "{caller}");
+    }
+}
+
+#[tokio::test]
+async fn the_time_and_the_number_of_a_request_change_nothing_in_its_decision() {
+    // E53
+    let house = House::open().await;
+    let mut one = ask("GET", "/documents/1");
+    let mut other = one.clone();
+    let asked = attributes(&mut one).request.as_mut().unwrap();
+    asked.time = Some(Timestamp {
+        seconds: 1,
+        nanos: 0,
+    });
+    "1".clone_into(&mut http(&mut other).id);
+    let (one, other) = (house.check(one).await, house.check(other).await);
+    assert_eq!(one.word(), "allow");
+    assert_eq!(other.word(), "allow");
+    let same = |record: &serde_json::Value| [record["policy"].clone(), record["tier"].clone()];
+    assert_eq!(
+        same(&house.record_of(&one).await),
+        same(&house.record_of(&other).await)
+    );
 }
