@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::attempt::Attempt;
 use super::decision::{Decision, Denial, Permit};
@@ -20,7 +20,9 @@ use crate::operation::{self, Body, Host, NormalPath, Operation, PathProblem, Unr
 use crate::permission::{
     Approval, PolicyAnswer, Reason, Ruling, Standing, Structural, Tier, decide,
 };
-use crate::policy::{Answer, Context, Input, PolicyEngine, Protocol, RequestInput};
+use crate::policy::{
+    Answer, Context, Deadline, Input, PolicyEngine, Protocol, Query, RequestInput,
+};
 use crate::text::sentence;
 
 /// The one place where requests are decided.
@@ -70,7 +72,7 @@ impl Authority {
     }
 
     /// Decides a request before `deadline` and records the decision.
-    pub async fn check(&self, question: &Question<'_>, deadline: Instant) -> Decision {
+    pub async fn check(&self, question: &Question<'_>, deadline: Deadline) -> Decision {
         self.explain(question, deadline).await.0
     }
 
@@ -78,7 +80,7 @@ impl Authority {
     pub async fn explain(
         &self,
         question: &Question<'_>,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> (Decision, Findings) {
         let mut attempt = Attempt::new(self, question);
         let rules = self.rules.load_full();
@@ -114,7 +116,7 @@ impl Authority {
         rules: &Rules,
         question: &Question<'_>,
         now: Timestamp,
-        deadline: Instant,
+        deadline: Deadline,
         found: &mut Findings,
     ) -> Result<Permit, Denial> {
         let pep = trusted(rules, &question.peer, now)?;
@@ -186,14 +188,18 @@ impl Authority {
     async fn ask_policy(
         &self,
         input: Input,
-        deadline: Instant,
+        deadline: Deadline,
         found: &mut Findings,
     ) -> PolicyAnswer {
         // A question whose time is up is not put at all.
-        if Instant::now() >= deadline {
+        if deadline.is_over() {
             return PolicyAnswer::Failed(Reason::DeadlineExceeded);
         }
-        let verdict = match timeout_at(deadline, self.policy.evaluate(Arc::new(input))).await {
+        let query = Query {
+            input: Arc::new(input),
+            deadline,
+        };
+        let verdict = match timeout_at(deadline.at, self.policy.evaluate(query)).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(error)) => {
                 found.policy_error = Some(sentence(&error));

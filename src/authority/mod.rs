@@ -18,3 +18,5 @@ pub use findings::{Findings, Named, Step};
 pub use metrics::Metrics;
 pub use question::{HeaderProblem, Headers, HttpRequest, Question};
 pub use rules::{ContextNames, Rules};
+
+pub use crate::policy::Deadline;

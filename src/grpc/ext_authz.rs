@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use crate::authority::{Authority, Question};
+use crate::authority::{Authority, Deadline, Question};
 
 use super::answer::Answer;
 use super::connection::Proxy;
@@ -44,7 +44,11 @@ impl Authorization for ExtAuthz {
             .extensions()
             .get()
             .map_or_else(Instant::now, Arrived::handle);
-        let deadline = arrived + budget(call.metadata(), self.time_limit);
+        let budget = budget(call.metadata(), self.time_limit);
+        let deadline = Deadline {
+            at: arrived + budget,
+            cut_short: budget < self.time_limit,
+        };
         let peer = Proxy::of(call.extensions()).peer();
         let decided = match request::question(call.get_ref(), peer.clone()) {
             Ok(question) => {

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
-use tokio::time::Instant;
 
-use crate::authority::{Authority, Decision, Findings};
+use crate::authority::{Authority, Deadline, Decision, Findings};
 use crate::identity::Peer;
 
 use super::proto::DESCRIPTORS;
@@ -97,7 +96,7 @@ impl Rehearsal {
         match request::question(&self.request, peer.clone()) {
             Ok(question) => {
                 authority
-                    .explain(&question, Instant::now() + time_limit)
+                    .explain(&question, Deadline::after(time_limit))
                     .await
             }
             Err(denial) => (authority.refuse(peer, denial), Findings::default()),

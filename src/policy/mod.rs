@@ -11,6 +11,7 @@ mod config;
 mod embedded;
 mod input;
 mod output;
+mod query;
 mod rego;
 mod source;
 
@@ -21,6 +22,7 @@ use std::sync::Arc;
 pub use config::{Config, DecisionPath, DecisionPathError, Embedded, EngineKind};
 pub use embedded::{EmbeddedEngine, Reload};
 pub use input::{Context, Input, Protocol, RequestInput};
+pub use query::{Deadline, Query};
 pub use rego::Program;
 pub use source::Sources;
 
@@ -34,7 +36,10 @@ use crate::permission::{Reason, Tier};
 #[async_trait::async_trait]
 pub trait PolicyEngine: fmt::Debug + Send + Sync {
     /// Asks for a verdict.
-    async fn evaluate(&self, input: Arc<Input>) -> Result<Verdict, PolicyError>;
+    async fn evaluate(&self, query: Query) -> Result<Verdict, PolicyError>;
+
+    /// The content of the policy that would answer now, as far as it is known here.
+    fn revision(&self) -> Arc<str>;
 }
 
 /// A policy's answer.

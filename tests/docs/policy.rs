@@ -10,7 +10,7 @@ use attache::clock::{Clock, MockClock, Timestamp};
 use attache::config::Config;
 use attache::grpc::{Rehearsal, RequestFlags};
 use attache::identity::Peer;
-use attache::policy::{Input, LoadError, PolicyEngine, PolicyError, Program, Sources, Verdict};
+use attache::policy::{LoadError, PolicyEngine, PolicyError, Program, Query, Sources, Verdict};
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 
@@ -24,9 +24,13 @@ struct Ear {
 
 #[async_trait::async_trait]
 impl PolicyEngine for Ear {
-    async fn evaluate(&self, input: Arc<Input>) -> Result<Verdict, PolicyError> {
-        *self.heard.lock().unwrap() = Some(serde_json::to_value(&*input).unwrap());
+    async fn evaluate(&self, query: Query) -> Result<Verdict, PolicyError> {
+        *self.heard.lock().unwrap() = Some(serde_json::to_value(&*query.input).unwrap());
         Err(PolicyError::Interrupted)
+    }
+
+    fn revision(&self) -> Arc<str> {
+        "ear".into()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-use super::{Config, Input, LoadError, PolicyEngine, PolicyError, Program, Verdict};
+use super::{Config, Input, LoadError, PolicyEngine, PolicyError, Program, Query, Verdict};
 
 /// Evaluates the current [`Program`].
 #[derive(Debug)]
@@ -106,9 +106,13 @@ impl EmbeddedEngine {
 
 #[async_trait::async_trait]
 impl PolicyEngine for EmbeddedEngine {
-    async fn evaluate(&self, input: Arc<Input>) -> Result<Verdict, PolicyError> {
+    async fn evaluate(&self, query: Query) -> Result<Verdict, PolicyError> {
         let program = self.program();
-        aside(&self.evaluations, move || program.evaluate(&input)).await
+        aside(&self.evaluations, move || program.evaluate(&query.input)).await
+    }
+
+    fn revision(&self) -> Arc<str> {
+        Arc::clone(self.current.load().revision())
     }
 }
 

@@ -2,11 +2,12 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::policy::{Answer, Sources};
+use crate::policy::{Answer, Deadline, Sources};
 
 const ALLOW: &str = "package agentweave.authz\nallow := true";
 const DENY: &str = "package agentweave.authz\nallow := false";
@@ -37,7 +38,11 @@ fn answer(engine: &EmbeddedEngine) -> Answer {
 #[tokio::test]
 async fn an_engine_answers_from_another_thread() {
     let engine = config("").build(".".into()).unwrap();
-    let verdict = engine.evaluate(Arc::new(Input::made_up())).await.unwrap();
+    let query = Query {
+        input: Arc::new(Input::made_up()),
+        deadline: Deadline::after(Duration::from_secs(60)),
+    };
+    let verdict = engine.evaluate(query).await.unwrap();
     assert_eq!(verdict.answer, Answer::Allow);
     assert_eq!(verdict, engine.evaluate_now(&Input::made_up()).unwrap());
 }
@@ -166,7 +171,7 @@ fn an_engine_without_files_changes_only_when_told() {
         let mut sources = Sources::default();
         sources.insert("a.rego", module);
         let path = Config::default().path;
-        Program::compile(&sources, &path, std::time::Duration::from_secs(5)).unwrap()
+        Program::compile(&sources, &path, Duration::from_secs(5)).unwrap()
     };
     let engine = EmbeddedEngine::new(program(ALLOW));
     assert!(matches!(engine.reload(), Reload::Unchanged));

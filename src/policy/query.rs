@@ -1,0 +1,41 @@
+//! What is put to an engine: the document for policy, and the terms on which an answer is wanted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Input;
+
+/// One question to an engine.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// What policy sees.
+    pub input: Arc<Input>,
+    /// Until when an answer is waited for.
+    pub deadline: Deadline,
+}
+
+/// Until when an answer is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    /// When waiting ends.
+    pub at: Instant,
+    /// Whether the asker set it, sooner than our own limit would have: a call that ends so says nothing of the engine.
+    pub cut_short: bool,
+}
+
+impl Deadline {
+    /// `limit` from now on, and set by ourselves.
+    pub fn after(limit: Duration) -> Self {
+        Self {
+            at: Instant::now() + limit,
+            cut_short: false,
+        }
+    }
+
+    /// Whether the time is up.
+    pub fn is_over(self) -> bool {
+        Instant::now() >= self.at
+    }
+}
