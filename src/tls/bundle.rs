@@ -82,7 +82,7 @@ impl Bundle {
             .map_err(ChainError::Path)
     }
 
-    /// Whether clients that know these authorities would believe our own chain at `now`.
+    /// Whether a server's chain leads to one of the authorities at `now`: ours as clients see it, or that of a server we ask.
     pub(super) fn verify_server(
         &self,
         chain: &[CertificateDer<'_>],
@@ -100,6 +100,17 @@ impl Bundle {
         )
         .map_err(ChainError::Path)
     }
+}
+
+/// A chain as rustls shows it, in one piece.
+pub(super) fn chain<'a>(
+    leaf: &'a CertificateDer<'_>,
+    intermediates: &'a [CertificateDer<'_>],
+) -> Vec<CertificateDer<'a>> {
+    std::iter::once(leaf)
+        .chain(intermediates)
+        .map(|certificate| CertificateDer::from(&**certificate))
+        .collect()
 }
 
 type Parts<'a, 'b> = (&'a CertificateDer<'b>, &'a [CertificateDer<'b>]);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, OtherError};
 
 use crate::clock::Timestamp;
 use crate::identity::{LeafError, SpiffeId, Svid, TrustDomain};
@@ -74,6 +75,16 @@ pub enum PeerError {
     /// Nobody of its own trust domain stands behind it.
     #[error("the certificate of `{0}` is not vouched for")]
     Chain(SpiffeId, #[source] ChainError),
+    /// A server that is somebody else.
+    #[error("`{0}` is not the server that is expected there")]
+    Unexpected(SpiffeId),
+}
+
+impl From<PeerError> for rustls::Error {
+    fn from(error: PeerError) -> Self {
+        let refused = CertificateError::Other(OtherError(Arc::new(error)));
+        Self::InvalidCertificate(refused)
+    }
 }
 
 impl fmt::Debug for Offer {
@@ -133,12 +144,32 @@ impl Material {
         })
     }
 
-    /// Who a peer is, by a chain that an authority of its own trust domain stands behind.
+    /// Who a client is, by a chain that an authority of its own trust domain stands behind.
     pub(super) fn verify(
         &self,
         chain: &[CertificateDer<'_>],
         accepted: &[TrustDomain],
         now: Timestamp,
+    ) -> Result<Svid, PeerError> {
+        self.judge(chain, accepted, now, Bundle::verify_client)
+    }
+
+    /// Who a server is, by the same rules.
+    pub(super) fn verify_server(
+        &self,
+        chain: &[CertificateDer<'_>],
+        accepted: &[TrustDomain],
+        now: Timestamp,
+    ) -> Result<Svid, PeerError> {
+        self.judge(chain, accepted, now, Bundle::verify_server)
+    }
+
+    fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        accepted: &[TrustDomain],
+        now: Timestamp,
+        verify: fn(&Bundle, &[CertificateDer<'_>], Timestamp) -> Result<(), ChainError>,
     ) -> Result<Svid, PeerError> {
         let der: &[u8] = chain.first().map_or(&[], |leaf| leaf);
         let svid = Svid::from_der(der).map_err(PeerError::Leaf)?;
@@ -150,7 +181,7 @@ impl Material {
         let Some(bundle) = bundle.filter(|_| accepted) else {
             return Err(PeerError::TrustDomain(svid.id));
         };
-        match bundle.verify_client(chain, now) {
+        match verify(bundle, chain, now) {
             Ok(()) => Ok(svid),
             Err(error) => Err(PeerError::Chain(svid.id, error)),
         }

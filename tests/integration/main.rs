@@ -11,6 +11,7 @@
 
 mod certificates;
 mod check;
+mod doors;
 mod eval;
 mod faults;
 mod harness;
