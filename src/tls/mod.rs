@@ -14,6 +14,7 @@
 
 mod bundle;
 mod config;
+mod connector;
 mod credential;
 mod files;
 mod handshake;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use bundle::{BundleError, ChainError};
 pub use config::{Config, Credentials, Files, Renewal, Source, SourceError};
+pub use connector::{ClientStream, connect};
 pub use credential::{Credential, State};
 pub use handshake::{Acceptor, Clients, HandshakeError, Protocols, Session, Stream, speaks_http2};
 pub use material::{MaterialError, Offer, PeerError};

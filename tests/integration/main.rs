@@ -11,6 +11,7 @@
 
 mod certificates;
 mod check;
+mod connector;
 mod doors;
 mod eval;
 mod faults;
