@@ -1,10 +1,12 @@
-//! The gRPC doors: Envoy's `ext_authz` and the standard health service.
+//! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs, and the standard health service.
 //!
 //! Turns wire messages into attache's own words and back; decides nothing itself. Every fault on the way becomes an
 //! explicit denial ([`rescue`]); connections and messages are bounded by [`Limits`].
 
 mod answer;
+mod authorization;
 mod connection;
+mod deadline;
 mod ext_authz;
 mod handshakes;
 mod health;
@@ -26,6 +28,7 @@ use tonic::transport::Server;
 use crate::authority::Authority;
 use crate::lifecycle::Shutdown;
 
+pub use authorization::{AddressError, AuthorizationClient};
 pub use health::{HEALTH_SERVICES, HealthClientError, ServingStatus, health_routes, query_health};
 pub use limits::Limits;
 pub use listener::{Address, BindError, Bound, SocketFile};
@@ -34,17 +37,21 @@ pub use rehearsal::{Rehearsal, RehearsalError, RequestFlags};
 use ext_authz::ExtAuthz;
 use handshakes::HandshakeLimits;
 use proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
-use rescue::RescueLayer;
+use rescue::{RescueLayer, STALL_MARGIN};
 
 /// The name of Envoy's authorization service, as health checks ask for it.
 pub const EXT_AUTHZ: &str = "envoy.service.auth.v3.Authorization";
+/// The name of our own service of decisions, as health checks ask for it.
+pub const AUTHORIZATION: &str = authorization::NAME;
 
-/// Serves `ext_authz` on sockets; shared by all listeners and workers.
+/// Serves `ext_authz` on sockets, and decisions for programs on those of them that are Unix sockets; shared by all
+/// listeners and workers.
 #[derive(Debug, Clone)]
 pub struct ExtAuthzServer {
     authority: Arc<Authority>,
     limits: Limits,
     in_flight: Arc<Semaphore>,
+    inquiries: Arc<Semaphore>,
     connections: Arc<Semaphore>,
 }
 
@@ -53,6 +60,7 @@ impl ExtAuthzServer {
     pub fn new(authority: Arc<Authority>, limits: Limits) -> Self {
         Self {
             in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
+            inquiries: Arc::new(Semaphore::new(limits.max_in_flight)),
             connections: Arc::new(Semaphore::new(limits.max_connections)),
             authority,
             limits,
@@ -65,11 +73,13 @@ impl ExtAuthzServer {
             authority,
             limits,
             in_flight,
+            inquiries,
             connections,
         } = self;
         let rescue = RescueLayer {
             authority: Arc::clone(&authority),
             in_flight,
+            inquiries,
             // The decision keeps its own, shorter limit; this one ends requests that never arrive whole.
             time_limit: limits.request_timeout + STALL_MARGIN,
         };
@@ -83,8 +93,10 @@ impl ExtAuthzServer {
         };
         // A proxy that was given a new certificate shows it on new connections only.
         let age = bound.is_secured().then_some(limits.max_connection_age);
+        let local = matches!(bound.address(), Address::Unix { .. });
         let incoming = bound.accept(connections, handshakes, shutdown.clone(), errors)?;
         let message = usize::try_from(limits.max_message.as_u64()).unwrap_or(usize::MAX);
+        let decisions = local.then(|| authorization::service(Arc::clone(&authority), &limits));
         let service = AuthorizationServer::new(ExtAuthz::new(authority, limits.request_timeout))
             .max_decoding_message_size(message);
         let builder = match age {
@@ -103,14 +115,13 @@ impl ExtAuthzServer {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .layer(rescue)
             .add_service(service)
+            .add_optional_service(decisions)
             .serve_with_incoming_shutdown(incoming, async move { shutdown.draining().await })
             .await
             .map_err(io::Error::other)
     }
 }
 
-/// How much longer than a decision a request may take to arrive.
-const STALL_MARGIN: Duration = Duration::from_millis(50);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of one request's header list; a CheckRequest carries the client's headers in its message, not here.

@@ -1,6 +1,8 @@
-//! The outermost layer around Check: whatever happens inside, the proxy gets a denial that `failure_mode_allow` can't
-//! turn into a pass. Overload is shed here, stalls are ended here, panics stop here. A request that is given up while it
-//! still arrives is recorded here, for nothing further in has seen it.
+//! The outermost layer around every call that asks for a decision. Overload is shed here, stalls are ended here, panics
+//! stop here. A request that is given up while it still arrives is recorded here, for nothing further in has seen it.
+//!
+//! Whatever happens inside, a proxy gets a denial that `failure_mode_allow` can't turn into a pass; a program that asks by
+//! our own service gets an error of gRPC, which is no permission either. Both are on record.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,10 +19,12 @@ use tonic::codec::{BufferSettings, EncodeBody, SingleMessageCompressionOverride}
 use tonic_prost::ProstEncoder;
 use tower::{Layer, Service};
 
-use crate::authority::{Authority, Denial};
+use crate::authority::{Authority, Denial, INQUIRY_TIME};
+use crate::identity::Peer;
 use crate::permission::Reason;
 
 use super::answer::Answer;
+use super::authorization;
 use super::connection::Proxy;
 use super::response::refusal;
 
@@ -28,13 +32,15 @@ use super::response::refusal;
 #[derive(Debug, Clone)]
 pub(super) struct RescueLayer {
     pub(super) authority: Arc<Authority>,
-    /// Requests decided at once, over all connections.
+    /// Requests of proxies decided at once, over all connections.
     pub(super) in_flight: Arc<Semaphore>,
-    /// From the request's first byte to the answer.
+    /// The same for calls of our own service: these may take long, and must not take a proxy's place.
+    pub(super) inquiries: Arc<Semaphore>,
+    /// From the first byte of a proxy's request to the answer.
     pub(super) time_limit: Duration,
 }
 
-/// A gRPC server whose Check never fails.
+/// A gRPC server whose failures to decide are denials on record.
 #[derive(Debug, Clone)]
 pub(super) struct Rescue<S> {
     inner: S,
@@ -68,18 +74,18 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         // Unknown services and methods stay UNIMPLEMENTED: nobody waits there for a decision.
-        if request.uri().path() != CHECK {
+        let Some(door) = Door::of(request.uri().path()) else {
             return self.inner.call(request).boxed();
-        }
+        };
         let proxy = Proxy::of(request.extensions());
         let layer = self.layer.clone();
         // First, so that those who may not ask can't take the places of those who may.
-        if let Err(denial) = layer.authority.admit(&proxy.peer()) {
-            return async move { Ok(layer.refuse(&proxy, denial)) }.boxed();
+        if let Err(denial) = layer.admit(door, &proxy.peer()) {
+            return async move { Ok(layer.refuse(door, &proxy, denial)) }.boxed();
         }
-        let Ok(place) = Arc::clone(&layer.in_flight).try_acquire_owned() else {
+        let Ok(place) = layer.places(door).try_acquire_owned() else {
             let denial = Denial::bare(Reason::Overloaded);
-            return async move { Ok(layer.refuse(&proxy, denial)) }.boxed();
+            return async move { Ok(layer.refuse(door, &proxy, denial)) }.boxed();
         };
         let arrival = Arrival::new(Arc::clone(&layer.authority), proxy.clone());
         request.extensions_mut().insert(arrival.arrived.clone());
@@ -88,7 +94,7 @@ where
         async move {
             let _place = place;
             let decided = async { AssertUnwindSafe(called?).catch_unwind().await };
-            let denial = match tokio::time::timeout(layer.time_limit, decided).await {
+            let denial = match tokio::time::timeout(layer.time_limit(door), decided).await {
                 Ok(Ok(Ok(response))) => match failure(&response) {
                     None => {
                         arrival.answered();
@@ -101,7 +107,7 @@ where
                 Err(_elapsed) => Denial::because(Reason::DeadlineExceeded, "the request stalled"),
             };
             arrival.answered();
-            Ok(layer.refuse(&proxy, denial))
+            Ok(layer.refuse(door, &proxy, denial))
         }
         .boxed()
     }
@@ -157,14 +163,59 @@ impl Arrival {
 impl Drop for Arrival {
     fn drop(&mut self) {
         if !self.answered && !self.arrived.handled.load(Ordering::Relaxed) {
-            self.authority.abandoned(self.proxy.peer());
+            self.authority.abandoned(&self.proxy.peer());
         }
     }
 }
 
 impl RescueLayer {
-    fn refuse(&self, proxy: &Proxy, denial: Denial) -> http::Response<Body> {
-        respond(refusal(&self.authority, proxy.peer(), denial))
+    fn admit(&self, door: Door, peer: &Peer) -> Result<(), Denial> {
+        match door {
+            Door::Proxy => self.authority.admit(peer),
+            Door::Program => self.authority.admit_inquiry(peer),
+        }
+    }
+
+    fn places(&self, door: Door) -> Arc<Semaphore> {
+        Arc::clone(match door {
+            Door::Proxy => &self.in_flight,
+            Door::Program => &self.inquiries,
+        })
+    }
+
+    fn time_limit(&self, door: Door) -> Duration {
+        match door {
+            Door::Proxy => self.time_limit,
+            Door::Program => INQUIRY_TIME + STALL_MARGIN,
+        }
+    }
+
+    fn refuse(&self, door: Door, proxy: &Proxy, denial: Denial) -> http::Response<Body> {
+        match door {
+            Door::Proxy => respond(refusal(&self.authority, &proxy.peer(), denial)),
+            Door::Program => {
+                authorization::refusal(&self.authority, &proxy.peer(), denial).into_http()
+            }
+        }
+    }
+}
+
+/// Who waits for the decision, and so in which words it is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// A proxy, by ext_authz.
+    Proxy,
+    /// Any program, by our own service.
+    Program,
+}
+
+impl Door {
+    fn of(path: &str) -> Option<Self> {
+        match path {
+            CHECK => Some(Self::Proxy),
+            path if authorization::METHODS.contains(&path) => Some(Self::Program),
+            _ => None,
+        }
     }
 }
 
@@ -174,7 +225,7 @@ fn failure(response: &http::Response<Body>) -> Option<Denial> {
     (status.code() != tonic::Code::Ok).then(|| denial_of(status.code(), status.message()))
 }
 
-/// The denial for a failure that the gRPC stack itself reports on Check.
+/// The denial for a failure that the gRPC stack itself reports.
 fn denial_of(code: tonic::Code, message: &str) -> Denial {
     let reason = match code {
         tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => Reason::RequestTooLarge,
@@ -182,7 +233,7 @@ fn denial_of(code: tonic::Code, message: &str) -> Denial {
         tonic::Code::DeadlineExceeded | tonic::Code::Cancelled | tonic::Code::Unknown => {
             Reason::DeadlineExceeded
         }
-        // Our handler never returns an error: these come from decoding.
+        // From decoding, or a handler of ours that was asked nothing.
         tonic::Code::Internal | tonic::Code::InvalidArgument | tonic::Code::Unimplemented => {
             Reason::BadRequest
         }
@@ -208,6 +259,8 @@ fn respond(answer: Answer) -> http::Response<Body> {
     response
 }
 
+/// How much longer than a decision a request may take to arrive.
+pub(super) const STALL_MARGIN: Duration = Duration::from_millis(50);
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ impl Bench {
             layer: RescueLayer {
                 authority: Arc::new(authority),
                 in_flight: Arc::new(Semaphore::new(1)),
+                inquiries: Arc::new(Semaphore::new(1)),
                 time_limit: LIMIT,
             },
             memory,
@@ -172,6 +173,112 @@ async fn a_call_without_a_place_is_denied_unheard() {
     let response = bench.layer.layer(inner).call(request(CHECK)).await.unwrap();
     assert_eq!(denial(response).await, (503, "overloaded".to_owned()));
     assert_eq!(bench.refusals().await, [("overloaded".to_owned(), None)]);
+}
+
+/// The status of an error of our own service, and the reason and record it tells of.
+fn error(response: &http::Response<Body>) -> (Code, String, String) {
+    use crate::grpc::proto::google::rpc::{ErrorInfo, Status as Details};
+    let status = Status::from_header_map(response.headers()).unwrap();
+    let details = Details::decode(status.details()).unwrap();
+    assert_eq!(details.code, i32::from(status.code()));
+    let info = ErrorInfo::decode(&*details.details[0].value).unwrap();
+    (
+        status.code(),
+        info.reason,
+        info.metadata["decision_id"].clone(),
+    )
+}
+
+#[tokio::test]
+async fn a_failed_call_of_our_own_service_is_an_error_on_record_and_no_check_response() {
+    let bench = Bench::new();
+    for (failed, code, reason) in [
+        (Code::Internal, Code::InvalidArgument, "bad_request"),
+        (Code::InvalidArgument, Code::InvalidArgument, "bad_request"),
+        (
+            Code::OutOfRange,
+            Code::ResourceExhausted,
+            "request_too_large",
+        ),
+        (Code::Unknown, Code::DeadlineExceeded, "deadline_exceeded"),
+        (Code::Unavailable, Code::Internal, "internal_error"),
+        (Code::PermissionDenied, Code::Internal, "internal_error"),
+    ] {
+        for path in authorization::METHODS {
+            let inner = service_fn(move |_: http::Request<Body>| async move {
+                Answered::Ok(Status::new(failed, "what the stack says").into_http())
+            });
+            let response = bench.layer.layer(inner).call(request(path)).await.unwrap();
+            let (told, upper, _) = error(&response);
+            assert_eq!((told, &*upper.to_lowercase()), (code, reason), "{failed:?}");
+            let last = bench.refusals().await.pop().unwrap();
+            assert_eq!(
+                last,
+                (reason.to_owned(), Some("what the stack says".to_owned()))
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_our_own_service_is_an_internal_error_on_record() {
+    let bench = Bench::new();
+    let late = service_fn(|_: http::Request<Body>| async { panic!("on purpose") });
+    for path in authorization::METHODS {
+        let answered: Answered = bench.layer.layer(late).call(request(path)).await;
+        let (code, reason, id) = error(&answered.unwrap());
+        assert_eq!((code, &*reason), (Code::Internal, "INTERNAL_ERROR"));
+        bench.auditor.flush().await.unwrap();
+        let records = bench.memory.records(EventType::PermissionDenied);
+        assert_eq!(records.last().unwrap()["decision_id"], id);
+    }
+    assert_eq!(bench.layer.inquiries.available_permits(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_our_own_service_may_take_longer_than_a_check_and_not_for_ever() {
+    let bench = Bench::new();
+    let inner = service_fn(|_: http::Request<Body>| std::future::pending::<Answered>());
+    let begun = Instant::now();
+    let path = authorization::METHODS[0];
+    let response = bench.layer.layer(inner).call(request(path)).await.unwrap();
+    assert_eq!(begun.elapsed(), INQUIRY_TIME + STALL_MARGIN);
+    assert_eq!(error(&response).0, Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn programs_and_proxies_do_not_take_each_others_places() {
+    let bench = Bench::new();
+    let inner = service_fn(|_: http::Request<Body>| async {
+        Answered::Ok(http::Response::new(Body::empty()))
+    });
+    let program = authorization::METHODS[0];
+    {
+        let _place = bench.layer.inquiries.try_acquire().unwrap();
+        let response = bench.layer.layer(inner).call(request(program)).await;
+        let (code, reason, _) = error(&response.unwrap());
+        assert_eq!((code, &*reason), (Code::Unavailable, "OVERLOADED"));
+        let response = bench.layer.layer(inner).call(request(CHECK)).await.unwrap();
+        assert!(response.headers().get("grpc-status").is_none());
+    }
+    let _place = bench.layer.in_flight.try_acquire().unwrap();
+    let response = bench.layer.layer(inner).call(request(program)).await;
+    assert!(response.unwrap().headers().get("grpc-status").is_none());
+    assert_eq!(bench.refusals().await, [("overloaded".to_owned(), None)]);
+}
+
+#[tokio::test]
+async fn a_peer_that_may_ask_nothing_is_turned_away_before_it_takes_a_place() {
+    let bench = Bench::new();
+    let inner = service_fn(|_: http::Request<Body>| -> std::future::Ready<Answered> {
+        unreachable!("it must not be asked")
+    });
+    let mut call = request(authorization::METHODS[0]);
+    call.extensions_mut().remove::<Proxy>();
+    let response = bench.layer.layer(inner).call(call).await.unwrap();
+    let (code, reason, _) = error(&response);
+    assert_eq!((code, &*reason), (Code::PermissionDenied, "UNTRUSTED_PEER"));
+    assert_eq!(bench.refusals().await.len(), 1);
 }
 
 #[tokio::test]
