@@ -195,7 +195,7 @@ impl Drop for Attempt<'_> {
             id: self.id,
             outcome: Outcome::Deny(Denial::because(
                 Reason::DeadlineExceeded,
-                "the proxy went away before the decision",
+                "the asker went away before the decision",
             )),
             tier: self.findings.tier,
             mode: Mode::Enforce,

@@ -37,7 +37,7 @@ pub use rehearsal::{Rehearsal, RehearsalError, RequestFlags};
 use ext_authz::ExtAuthz;
 use handshakes::HandshakeLimits;
 use proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
-use rescue::{RescueLayer, STALL_MARGIN};
+use rescue::{Door, RescueLayer, STALL_MARGIN};
 
 /// The name of Envoy's authorization service, as health checks ask for it.
 pub const EXT_AUTHZ: &str = "envoy.service.auth.v3.Authorization";
@@ -76,8 +76,14 @@ impl ExtAuthzServer {
             inquiries,
             connections,
         } = self;
+        // On TCP, anything in the pod could ask about anybody.
+        let doors: &[Door] = match bound.address() {
+            Address::Unix { .. } => &[Door::Proxy, Door::Program],
+            Address::Tcp(_) => &[Door::Proxy],
+        };
         let rescue = RescueLayer {
             authority: Arc::clone(&authority),
+            doors,
             in_flight,
             inquiries,
             // The decision keeps its own, shorter limit; this one ends requests that never arrive whole.
@@ -93,10 +99,11 @@ impl ExtAuthzServer {
         };
         // A proxy that was given a new certificate shows it on new connections only.
         let age = bound.is_secured().then_some(limits.max_connection_age);
-        let local = matches!(bound.address(), Address::Unix { .. });
         let incoming = bound.accept(connections, handshakes, shutdown.clone(), errors)?;
         let message = usize::try_from(limits.max_message.as_u64()).unwrap_or(usize::MAX);
-        let decisions = local.then(|| authorization::service(Arc::clone(&authority), &limits));
+        let decisions = doors
+            .contains(&Door::Program)
+            .then(|| authorization::service(Arc::clone(&authority), &limits));
         let service = AuthorizationServer::new(ExtAuthz::new(authority, limits.request_timeout))
             .max_decoding_message_size(message);
         let builder = match age {

@@ -32,6 +32,8 @@ use super::response::refusal;
 #[derive(Debug, Clone)]
 pub(super) struct RescueLayer {
     pub(super) authority: Arc<Authority>,
+    /// What is served behind it.
+    pub(super) doors: &'static [Door],
     /// Requests of proxies decided at once, over all connections.
     pub(super) in_flight: Arc<Semaphore>,
     /// The same for calls of our own service: these may take long, and must not take a proxy's place.
@@ -73,8 +75,8 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        // Unknown services and methods stay UNIMPLEMENTED: nobody waits there for a decision.
-        let Some(door) = Door::of(request.uri().path()) else {
+        // What is not served stays UNIMPLEMENTED: nobody waits there for a decision.
+        let Some(door) = self.layer.door(request.uri().path()) else {
             return self.inner.call(request).boxed();
         };
         let proxy = Proxy::of(request.extensions());
@@ -169,6 +171,11 @@ impl Drop for Arrival {
 }
 
 impl RescueLayer {
+    fn door(&self, path: &str) -> Option<Door> {
+        let door = Door::of(path)?;
+        self.doors.contains(&door).then_some(door)
+    }
+
     fn admit(&self, door: Door, peer: &Peer) -> Result<(), Denial> {
         match door {
             Door::Proxy => self.authority.admit(peer),
@@ -202,7 +209,7 @@ impl RescueLayer {
 
 /// Who waits for the decision, and so in which words it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Door {
+pub(super) enum Door {
     /// A proxy, by ext_authz.
     Proxy,
     /// Any program, by our own service.

@@ -39,6 +39,7 @@ impl Bench {
         Self {
             layer: RescueLayer {
                 authority: Arc::new(authority),
+                doors: &[Door::Proxy, Door::Program],
                 in_flight: Arc::new(Semaphore::new(1)),
                 inquiries: Arc::new(Semaphore::new(1)),
                 time_limit: LIMIT,
@@ -283,7 +284,8 @@ async fn a_peer_that_may_ask_nothing_is_turned_away_before_it_takes_a_place() {
 
 #[tokio::test]
 async fn what_succeeds_or_is_not_a_check_passes_untouched() {
-    let bench = Bench::new();
+    let mut bench = Bench::new();
+    bench.layer.doors = &[Door::Proxy];
     let inner = service_fn(|it: http::Request<Body>| async move {
         let mut response = match it.uri().path() {
             CHECK => http::Response::new(Body::empty()),
@@ -294,7 +296,11 @@ async fn what_succeeds_or_is_not_a_check_passes_untouched() {
             .insert("x-mark", http::HeaderValue::from_static("1"));
         Answered::Ok(response)
     });
-    for path in [CHECK, "/envoy.service.auth.v3.Authorization/Other"] {
+    for path in [
+        CHECK,
+        "/envoy.service.auth.v3.Authorization/Other",
+        authorization::METHODS[0],
+    ] {
         let response = bench.layer.layer(inner).call(request(path)).await.unwrap();
         assert_eq!(response.headers()["x-mark"], "1");
     }
@@ -307,7 +313,7 @@ async fn a_request_given_up_on_its_way_in_is_recorded_and_one_that_was_handled_i
     let inner = service_fn(|_: http::Request<Body>| std::future::pending::<Answered>());
     drop(bench.layer.layer(inner).call(request(CHECK)));
     let refusals = bench.refusals().await;
-    let gone = "the proxy went away before the decision".to_owned();
+    let gone = "the asker went away before the decision".to_owned();
     assert_eq!(refusals, [("deadline_exceeded".to_owned(), Some(gone))]);
 
     let inner = service_fn(|it: http::Request<Body>| {
