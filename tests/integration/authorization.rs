@@ -180,7 +180,7 @@ async fn keeps_the_contract(provider: &dyn AuthorizationProvider) {
 
 #[tokio::test]
 async fn the_authority_itself_keeps_the_contract() {
-    keeps_the_contract(&in_process(Plan::with_policy(POLICY))).await;
+    keeps_the_contract(&in_process(&Plan::with_policy(POLICY))).await;
 }
 
 #[tokio::test]
@@ -193,7 +193,7 @@ async fn the_client_keeps_the_contract() {
     assert_eq!(records.iter().filter(decided).count(), 21);
 }
 
-fn in_process(plan: Plan) -> Authority {
+fn in_process(plan: &Plan) -> Authority {
     let (_dir, file) = plan.lay_out();
     let config = Config::read(&file).unwrap_or_else(|error| panic!("{error}"));
     rehearsal_authority(config, Arc::new(SystemClock)).unwrap()
@@ -219,7 +219,7 @@ fn an_equal_operation_gets_an_equal_decision_at_both_doors() {
         more: FREE_CHOICE.to_owned(),
         ..Plan::with_policy(EQUAL)
     };
-    let authority = in_process(plan);
+    let authority = in_process(&plan);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -19,7 +19,7 @@ use crate::permission::{Action, Reason, Resource};
 use crate::policy::{Context, Deadline, Input};
 use crate::text::sentence;
 
-/// How long a decision may take where the asker does not want it sooner: the default of contract B3.
+/// How long a decision may take where the asker does not want it sooner.
 pub const INQUIRY_TIME: Duration = Duration::from_secs(5);
 
 /// A question about an operation, as it was put. Nothing here is trusted.

@@ -44,7 +44,7 @@ pub(super) const METHODS: [&str; 3] = [
     "/attache.v1.AuthorizationService/HealthCheck",
 ];
 
-/// Most questions of one BatchCheck.
+/// Most questions of one `BatchCheck`.
 pub(super) const MAX_BATCH: usize = 100;
 
 /// The service as any server can mount it, inside a [`RescueLayer`](super::rescue::RescueLayer).

@@ -210,7 +210,7 @@ impl RescueLayer {
 /// Who waits for the decision, and so in which words it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
-    /// A proxy, by ext_authz.
+    /// A proxy, by `ext_authz`.
     Proxy,
     /// Any program, by our own service.
     Program,
