@@ -37,7 +37,7 @@ pub use rehearsal::{Rehearsal, RehearsalError, RequestFlags};
 use ext_authz::ExtAuthz;
 use handshakes::HandshakeLimits;
 use proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
-use rescue::{Door, RescueLayer, STALL_MARGIN};
+use rescue::{Door, RescueLayer};
 
 /// The name of Envoy's authorization service, as health checks ask for it.
 pub const EXT_AUTHZ: &str = "envoy.service.auth.v3.Authorization";
@@ -51,6 +51,7 @@ pub struct ExtAuthzServer {
     authority: Arc<Authority>,
     limits: Limits,
     in_flight: Arc<Semaphore>,
+    /// Calls of programs may take long, and must not take a proxy's place.
     inquiries: Arc<Semaphore>,
     connections: Arc<Semaphore>,
 }
@@ -76,16 +77,10 @@ impl ExtAuthzServer {
             inquiries,
             connections,
         } = self;
-        // On TCP, anything in the pod could ask about anybody.
-        let doors: &[Door] = match bound.address() {
-            Address::Unix { .. } => &[Door::Proxy, Door::Program],
-            Address::Tcp(_) => &[Door::Proxy],
-        };
         let rescue = RescueLayer {
             authority: Arc::clone(&authority),
-            doors,
+            door: Door::Proxy,
             in_flight,
-            inquiries,
             // The decision keeps its own, shorter limit; this one ends requests that never arrive whole.
             time_limit: limits.request_timeout + STALL_MARGIN,
         };
@@ -99,11 +94,17 @@ impl ExtAuthzServer {
         };
         // A proxy that was given a new certificate shows it on new connections only.
         let age = bound.is_secured().then_some(limits.max_connection_age);
+        // On TCP, anything in the pod could ask about anybody.
+        let decisions = match bound.address() {
+            Address::Unix { .. } => Some(authorization::service(
+                Arc::clone(&authority),
+                &limits,
+                inquiries,
+            )),
+            Address::Tcp(_) => None,
+        };
         let incoming = bound.accept(connections, handshakes, shutdown.clone(), errors)?;
         let message = usize::try_from(limits.max_message.as_u64()).unwrap_or(usize::MAX);
-        let decisions = doors
-            .contains(&Door::Program)
-            .then(|| authorization::service(Arc::clone(&authority), &limits));
         let service = AuthorizationServer::new(ExtAuthz::new(authority, limits.request_timeout))
             .max_decoding_message_size(message);
         let builder = match age {
@@ -129,6 +130,8 @@ impl ExtAuthzServer {
     }
 }
 
+/// How much longer than a decision a request may take to arrive.
+const STALL_MARGIN: Duration = Duration::from_millis(50);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of one request's header list; a CheckRequest carries the client's headers in its message, not here.

@@ -1,7 +1,7 @@
 //! The door for programs: `attache.v1.AuthorizationService`, the same decisions as for Envoy in words of our own.
 //!
 //! A question that can be read gets a decision, however wrong it is; an error of gRPC is left for what is no question
-//! at all, and for calls that the [`Rescue`](super::rescue::Rescue) around this handler gives up. Neither permits
+//! at all, and for calls that the [`Rescue`] around this handler gives up. Neither permits
 //! anything. The peer's rights are looked at again for every decision.
 
 mod client;
@@ -12,14 +12,15 @@ mod tests;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
+use tower::Layer as _;
 
 use crate::authority::{Authority, Deadline, Denial, INQUIRY_TIME, Inquiry};
 use crate::identity::Peer;
 use crate::permission::Reason;
 
-use super::Limits;
 use super::connection::Proxy;
 use super::deadline::deadline;
 use super::proto::attache::v1::authorization_service_server::{
@@ -29,8 +30,9 @@ use super::proto::attache::v1::{
     AuthzDecision, BatchCheckRequest, BatchCheckResponse, CheckRequest, HealthCheckRequest,
     HealthCheckResponse,
 };
-use super::rescue::Arrived;
+use super::rescue::{Arrived, Door, Rescue, RescueLayer};
 use super::response::details;
+use super::{Limits, STALL_MARGIN};
 
 pub use client::{AddressError, AuthorizationClient};
 
@@ -47,13 +49,22 @@ pub(super) const METHODS: [&str; 3] = [
 /// Most questions of one `BatchCheck`.
 pub(super) const MAX_BATCH: usize = 100;
 
-/// The service as any server can mount it, inside a [`RescueLayer`](super::rescue::RescueLayer).
+/// The service as any server can mount it: it judges its peers, sheds what finds no place among `in_flight`, ends what
+/// stalls, and records what fails.
 pub(super) fn service(
     authority: Arc<Authority>,
     limits: &Limits,
-) -> AuthorizationServiceServer<Decisions> {
+    in_flight: Arc<Semaphore>,
+) -> Rescue<AuthorizationServiceServer<Decisions>> {
     let message = usize::try_from(limits.max_message.as_u64()).unwrap_or(usize::MAX);
-    AuthorizationServiceServer::new(Decisions { authority }).max_decoding_message_size(message)
+    let rescue = RescueLayer {
+        authority: Arc::clone(&authority),
+        door: Door::Program,
+        in_flight,
+        time_limit: INQUIRY_TIME + STALL_MARGIN,
+    };
+    let decisions = AuthorizationServiceServer::new(Decisions { authority });
+    rescue.layer(decisions.max_decoding_message_size(message))
 }
 
 /// Records a call that is given up, and says so as an error.

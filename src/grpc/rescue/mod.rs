@@ -16,10 +16,11 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::codec::{BufferSettings, EncodeBody, SingleMessageCompressionOverride};
+use tonic::server::NamedService;
 use tonic_prost::ProstEncoder;
 use tower::{Layer, Service};
 
-use crate::authority::{Authority, Denial, INQUIRY_TIME};
+use crate::authority::{Authority, Denial};
 use crate::identity::Peer;
 use crate::permission::Reason;
 
@@ -32,13 +33,11 @@ use super::response::refusal;
 #[derive(Debug, Clone)]
 pub(super) struct RescueLayer {
     pub(super) authority: Arc<Authority>,
-    /// What is served behind it.
-    pub(super) doors: &'static [Door],
-    /// Requests of proxies decided at once, over all connections.
+    /// Whose calls are rescued; what others serve beside it is passed on.
+    pub(super) door: Door,
+    /// Requests decided at once, over all connections.
     pub(super) in_flight: Arc<Semaphore>,
-    /// The same for calls of our own service: these may take long, and must not take a proxy's place.
-    pub(super) inquiries: Arc<Semaphore>,
-    /// From the first byte of a proxy's request to the answer.
+    /// From the request's first byte to the answer.
     pub(super) time_limit: Duration,
 }
 
@@ -75,19 +74,19 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        // What is not served stays UNIMPLEMENTED: nobody waits there for a decision.
-        let Some(door) = self.layer.door(request.uri().path()) else {
+        // Unknown services and methods stay UNIMPLEMENTED: nobody waits there for a decision.
+        if !self.layer.door.is_at(request.uri().path()) {
             return self.inner.call(request).boxed();
-        };
+        }
         let proxy = Proxy::of(request.extensions());
         let layer = self.layer.clone();
         // First, so that those who may not ask can't take the places of those who may.
-        if let Err(denial) = layer.admit(door, &proxy.peer()) {
-            return async move { Ok(layer.refuse(door, &proxy, denial)) }.boxed();
+        if let Err(denial) = layer.admit(&proxy.peer()) {
+            return async move { Ok(layer.refuse(&proxy, denial)) }.boxed();
         }
-        let Ok(place) = layer.places(door).try_acquire_owned() else {
+        let Ok(place) = Arc::clone(&layer.in_flight).try_acquire_owned() else {
             let denial = Denial::bare(Reason::Overloaded);
-            return async move { Ok(layer.refuse(door, &proxy, denial)) }.boxed();
+            return async move { Ok(layer.refuse(&proxy, denial)) }.boxed();
         };
         let arrival = Arrival::new(Arc::clone(&layer.authority), proxy.clone());
         request.extensions_mut().insert(arrival.arrived.clone());
@@ -96,7 +95,7 @@ where
         async move {
             let _place = place;
             let decided = async { AssertUnwindSafe(called?).catch_unwind().await };
-            let denial = match tokio::time::timeout(layer.time_limit(door), decided).await {
+            let denial = match tokio::time::timeout(layer.time_limit, decided).await {
                 Ok(Ok(Ok(response))) => match failure(&response) {
                     None => {
                         arrival.answered();
@@ -109,10 +108,14 @@ where
                 Err(_elapsed) => Denial::because(Reason::DeadlineExceeded, "the request stalled"),
             };
             arrival.answered();
-            Ok(layer.refuse(door, &proxy, denial))
+            Ok(layer.refuse(&proxy, denial))
         }
         .boxed()
     }
+}
+
+impl<S: NamedService> NamedService for Rescue<S> {
+    const NAME: &'static str = S::NAME;
 }
 
 /// What the handler learns of a request's way in.
@@ -171,34 +174,15 @@ impl Drop for Arrival {
 }
 
 impl RescueLayer {
-    fn door(&self, path: &str) -> Option<Door> {
-        let door = Door::of(path)?;
-        self.doors.contains(&door).then_some(door)
-    }
-
-    fn admit(&self, door: Door, peer: &Peer) -> Result<(), Denial> {
-        match door {
+    fn admit(&self, peer: &Peer) -> Result<(), Denial> {
+        match self.door {
             Door::Proxy => self.authority.admit(peer),
             Door::Program => self.authority.admit_inquiry(peer),
         }
     }
 
-    fn places(&self, door: Door) -> Arc<Semaphore> {
-        Arc::clone(match door {
-            Door::Proxy => &self.in_flight,
-            Door::Program => &self.inquiries,
-        })
-    }
-
-    fn time_limit(&self, door: Door) -> Duration {
-        match door {
-            Door::Proxy => self.time_limit,
-            Door::Program => INQUIRY_TIME + STALL_MARGIN,
-        }
-    }
-
-    fn refuse(&self, door: Door, proxy: &Proxy, denial: Denial) -> http::Response<Body> {
-        match door {
+    fn refuse(&self, proxy: &Proxy, denial: Denial) -> http::Response<Body> {
+        match self.door {
             Door::Proxy => respond(refusal(&self.authority, &proxy.peer(), denial)),
             Door::Program => {
                 authorization::refusal(&self.authority, &proxy.peer(), denial).into_http()
@@ -217,11 +201,10 @@ pub(super) enum Door {
 }
 
 impl Door {
-    fn of(path: &str) -> Option<Self> {
-        match path {
-            CHECK => Some(Self::Proxy),
-            path if authorization::METHODS.contains(&path) => Some(Self::Program),
-            _ => None,
+    fn is_at(self, path: &str) -> bool {
+        match self {
+            Self::Proxy => path == CHECK,
+            Self::Program => authorization::METHODS.contains(&path),
         }
     }
 }
@@ -266,8 +249,6 @@ fn respond(answer: Answer) -> http::Response<Body> {
     response
 }
 
-/// How much longer than a decision a request may take to arrive.
-pub(super) const STALL_MARGIN: Duration = Duration::from_millis(50);
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 #[cfg(test)]

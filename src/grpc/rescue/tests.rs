@@ -24,6 +24,13 @@ struct Bench {
 }
 
 impl Bench {
+    /// Around our own service.
+    fn for_programs() -> Self {
+        let mut bench = Self::new();
+        bench.layer.door = Door::Program;
+        bench
+    }
+
     fn new() -> Self {
         let text = include_str!("../../../deploy/dev.yaml");
         let Config { fixed, rules, .. } = Config::parse(text, "dev.yaml".as_ref()).unwrap();
@@ -39,9 +46,8 @@ impl Bench {
         Self {
             layer: RescueLayer {
                 authority: Arc::new(authority),
-                doors: &[Door::Proxy, Door::Program],
+                door: Door::Proxy,
                 in_flight: Arc::new(Semaphore::new(1)),
-                inquiries: Arc::new(Semaphore::new(1)),
                 time_limit: LIMIT,
             },
             memory,
@@ -192,7 +198,7 @@ fn error(response: &http::Response<Body>) -> (Code, String, String) {
 
 #[tokio::test]
 async fn a_failed_call_of_our_own_service_is_an_error_on_record_and_no_check_response() {
-    let bench = Bench::new();
+    let bench = Bench::for_programs();
     for (failed, code, reason) in [
         (Code::Internal, Code::InvalidArgument, "bad_request"),
         (Code::InvalidArgument, Code::InvalidArgument, "bad_request"),
@@ -223,7 +229,7 @@ async fn a_failed_call_of_our_own_service_is_an_error_on_record_and_no_check_res
 
 #[tokio::test]
 async fn a_panic_in_our_own_service_is_an_internal_error_on_record() {
-    let bench = Bench::new();
+    let bench = Bench::for_programs();
     let late = service_fn(|_: http::Request<Body>| async { panic!("on purpose") });
     for path in authorization::METHODS {
         let answered: Answered = bench.layer.layer(late).call(request(path)).await;
@@ -233,44 +239,37 @@ async fn a_panic_in_our_own_service_is_an_internal_error_on_record() {
         let records = bench.memory.records(EventType::PermissionDenied);
         assert_eq!(records.last().unwrap()["decision_id"], id);
     }
-    assert_eq!(bench.layer.inquiries.available_permits(), 1);
+    assert_eq!(bench.layer.in_flight.available_permits(), 1);
+}
+
+#[tokio::test]
+async fn a_call_of_our_own_service_without_a_place_is_an_error_unheard() {
+    let bench = Bench::for_programs();
+    let _place = bench.layer.in_flight.try_acquire().unwrap();
+    let inner = service_fn(|_: http::Request<Body>| -> std::future::Ready<Answered> {
+        unreachable!("it must not be asked")
+    });
+    let path = authorization::METHODS[0];
+    let response = bench.layer.layer(inner).call(request(path)).await.unwrap();
+    let (code, reason, _) = error(&response);
+    assert_eq!((code, &*reason), (Code::Unavailable, "OVERLOADED"));
+    assert_eq!(bench.refusals().await, [("overloaded".to_owned(), None)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_of_our_own_service_may_take_longer_than_a_check_and_not_for_ever() {
-    let bench = Bench::new();
+async fn a_call_of_our_own_service_that_hangs_is_an_error_at_the_limit() {
+    let bench = Bench::for_programs();
     let inner = service_fn(|_: http::Request<Body>| std::future::pending::<Answered>());
     let begun = Instant::now();
     let path = authorization::METHODS[0];
     let response = bench.layer.layer(inner).call(request(path)).await.unwrap();
-    assert_eq!(begun.elapsed(), INQUIRY_TIME + STALL_MARGIN);
+    assert_eq!(begun.elapsed(), LIMIT);
     assert_eq!(error(&response).0, Code::DeadlineExceeded);
 }
 
 #[tokio::test]
-async fn programs_and_proxies_do_not_take_each_others_places() {
-    let bench = Bench::new();
-    let inner = service_fn(|_: http::Request<Body>| async {
-        Answered::Ok(http::Response::new(Body::empty()))
-    });
-    let program = authorization::METHODS[0];
-    {
-        let _place = bench.layer.inquiries.try_acquire().unwrap();
-        let response = bench.layer.layer(inner).call(request(program)).await;
-        let (code, reason, _) = error(&response.unwrap());
-        assert_eq!((code, &*reason), (Code::Unavailable, "OVERLOADED"));
-        let response = bench.layer.layer(inner).call(request(CHECK)).await.unwrap();
-        assert!(response.headers().get("grpc-status").is_none());
-    }
-    let _place = bench.layer.in_flight.try_acquire().unwrap();
-    let response = bench.layer.layer(inner).call(request(program)).await;
-    assert!(response.unwrap().headers().get("grpc-status").is_none());
-    assert_eq!(bench.refusals().await, [("overloaded".to_owned(), None)]);
-}
-
-#[tokio::test]
 async fn a_peer_that_may_ask_nothing_is_turned_away_before_it_takes_a_place() {
-    let bench = Bench::new();
+    let bench = Bench::for_programs();
     let inner = service_fn(|_: http::Request<Body>| -> std::future::Ready<Answered> {
         unreachable!("it must not be asked")
     });
@@ -284,8 +283,7 @@ async fn a_peer_that_may_ask_nothing_is_turned_away_before_it_takes_a_place() {
 
 #[tokio::test]
 async fn what_succeeds_or_is_not_a_check_passes_untouched() {
-    let mut bench = Bench::new();
-    bench.layer.doors = &[Door::Proxy];
+    let bench = Bench::new();
     let inner = service_fn(|it: http::Request<Body>| async move {
         let mut response = match it.uri().path() {
             CHECK => http::Response::new(Body::empty()),
