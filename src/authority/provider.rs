@@ -6,6 +6,7 @@
 use std::fmt;
 
 use serde_json::{Map, Value as Json};
+use ulid::Ulid;
 
 use super::check::Authority;
 use super::decision::{Decision, Denial, Outcome};
@@ -50,18 +51,18 @@ pub struct AuthzDecision {
 // === impl AuthzDecision ===
 
 impl AuthzDecision {
-    /// The operation may be done.
+    /// The operation may be done. An empty `audit_id` is replaced by a new one.
     pub fn allow(audit_id: impl Into<String>, tier: Tier, reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
             policy_id: None,
-            audit_id: audit_id.into(),
+            audit_id: present(audit_id.into()),
             tier: Some(tier),
             refusal: None,
         }
     }
 
-    /// The operation may not be done, for a reason with a stable code.
+    /// The operation may not be done, for a reason with a stable code. An empty `audit_id` is replaced by a new one.
     pub fn deny(
         audit_id: impl Into<String>,
         reason_code: impl Into<String>,
@@ -70,7 +71,7 @@ impl AuthzDecision {
         Self {
             reason: reason.into(),
             policy_id: None,
-            audit_id: audit_id.into(),
+            audit_id: present(audit_id.into()),
             tier: None,
             refusal: Some(reason_code.into()),
         }
@@ -141,6 +142,15 @@ impl AuthzDecision {
     }
 }
 
+/// A name even for a decision that nobody recorded, so that its asker can speak of it.
+fn present(audit_id: String) -> String {
+    if audit_id.is_empty() {
+        Ulid::generate().to_string()
+    } else {
+        audit_id
+    }
+}
+
 /// Policy's own words; what was wrong with the question, where the question was wrong; else the code in words.
 fn refused(denial: &Denial, words: Option<String>) -> String {
     let public = denial.reason.public_detail();
@@ -168,7 +178,8 @@ fn fallback(outcome: &Outcome) -> Option<String> {
 
 // === impl AuthorizationProvider for Authority ===
 
-/// Code in this process may name any caller; its records have no `pep`.
+/// Code in this process may name any caller; its records have no `pep`. Asked as `&dyn AuthorizationProvider`: the
+/// authority has a `check` of its own, for requests.
 #[async_trait::async_trait]
 impl AuthorizationProvider for Authority {
     async fn check(
@@ -190,5 +201,36 @@ impl AuthorizationProvider for Authority {
 
     async fn health_check(&self) -> bool {
         self.health(Deadline::after(INQUIRY_TIME)).await.is_good()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_without_a_name_gets_one() {
+        // B2
+        let nameless = [
+            AuthzDecision::allow("", Tier::Free, "fine"),
+            AuthzDecision::deny("", "out_of_scope", "no"),
+        ];
+        let [one, other] = nameless.map(|decision| decision.audit_id().to_owned());
+        assert_eq!((one.len(), other.len()), (26, 26));
+        assert_ne!(one, other);
+        let named = AuthzDecision::deny("01KDVDNA00Z8XVSCCEKPVME87T", "out_of_scope", "no");
+        assert_eq!(named.audit_id(), "01KDVDNA00Z8XVSCCEKPVME87T");
+    }
+
+    #[test]
+    fn a_decision_with_a_code_is_never_allowed_whatever_else_it_says() {
+        let denied = AuthzDecision::deny("1", "", "")
+            .by_policy("p")
+            .at_tier(Some(Tier::Free));
+        assert!(!denied.allowed());
+        assert_eq!(
+            (denied.reason_code(), denied.policy_id()),
+            (Some(""), Some("p"))
+        );
     }
 }

@@ -9,7 +9,6 @@ use prost::Message as _;
 use serde_json::{Map, Value as Json};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
-use ulid::Ulid;
 
 use crate::authority::{AuthorizationProvider, AuthzDecision, INQUIRY_TIME};
 
@@ -38,6 +37,7 @@ pub struct AddressError {
 /// No answer came, or one that is none.
 #[derive(Debug)]
 struct Unheard {
+    /// Empty where nobody recorded anything.
     audit_id: String,
     reason_code: String,
     words: String,
@@ -118,7 +118,7 @@ impl AuthorizationProvider for AuthorizationClient {
 impl Unheard {
     fn because(words: &str) -> Self {
         Self {
-            audit_id: fresh_id(),
+            audit_id: String::new(),
             reason_code: NO_ANSWER.to_owned(),
             words: words.to_owned(),
         }
@@ -134,9 +134,7 @@ impl From<&Status> for Unheard {
         let mut told = told.filter(|info| info.domain == "attache.dev");
         let audit_id = told.as_mut().and_then(|it| it.metadata.remove(DECISION));
         Self {
-            audit_id: audit_id
-                .filter(|id| !id.is_empty())
-                .unwrap_or_else(fresh_id),
+            audit_id: audit_id.unwrap_or_default(),
             reason_code: told.map_or_else(
                 || NO_ANSWER.to_owned(),
                 |info| info.reason.to_ascii_lowercase(),
@@ -155,11 +153,6 @@ impl From<Unheard> for AuthzDecision {
         } = unheard;
         Self::deny(audit_id, reason_code, words).by_policy("error-fallback")
     }
-}
-
-/// A name for a decision that is on nobody's record.
-fn fresh_id() -> String {
-    Ulid::generate().to_string()
 }
 
 /// The code where no attache said one.
