@@ -43,9 +43,20 @@ pub enum Address {
 pub struct Bound {
     socket: Socket,
     address: Address,
-    /// Where connections are encrypted: what is shown, and what is asked for.
-    tls: Option<(Credential, Clients)>,
+    /// Where connections are encrypted.
+    tls: Option<Secured>,
     file: Option<SocketFile>,
+}
+
+/// How connections are encrypted.
+#[derive(Debug, Clone)]
+pub(super) struct Secured {
+    /// What is shown.
+    pub(super) credential: Credential,
+    /// What is asked for.
+    pub(super) clients: Clients,
+    /// Which kind of listener it is, for metrics and logs.
+    pub(super) listener: &'static str,
 }
 
 /// The file of a Unix socket that this process made.
@@ -144,11 +155,23 @@ impl Bound {
         })
     }
 
-    /// Serves nobody without a handshake that shows our certificate and verifies what `clients` must show.
+    /// Serves nobody without a handshake that shows our certificate and verifies what `clients` must show. Metrics and logs
+    /// name the kind of `listener`.
     #[must_use]
-    pub fn secured_by(self, credential: Credential, clients: Clients) -> Self {
+    pub fn secured_by(
+        self,
+        credential: Credential,
+        clients: Clients,
+        listener: &'static str,
+    ) -> Self {
+        credential.shown_by(listener);
+        let secured = Secured {
+            credential,
+            clients,
+            listener,
+        };
         Self {
-            tls: Some((credential, clients)),
+            tls: Some(secured),
             ..self
         }
     }
@@ -195,7 +218,7 @@ impl Bound {
         };
         let mut handshakes = self
             .tls
-            .map(|(credential, clients)| Handshakes::new(credential, clients, terms.clone()))
+            .map(|secured| Handshakes::new(secured, terms.clone()))
             .transpose()?;
         let (sender, receiver) = mpsc::channel(ACCEPT_QUEUE);
         let accepting = async move {
