@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ impl Handshakes {
     /// Begins a handshake; the connection goes to `accepted` if it succeeds.
     pub(super) fn begin(
         &mut self,
-        tcp: TcpStream,
+        (tcp, remote): (TcpStream, SocketAddr),
         place: OwnedSemaphorePermit,
         accepted: mpsc::Sender<io::Result<Connection>>,
     ) {
@@ -73,7 +74,7 @@ impl Handshakes {
                     // Nobody takes it once a stop has begun.
                     let _stopping = accepted.send(Ok(connection)).await;
                 }
-                Err(error) => quiet.tell(&credential, &error),
+                Err(error) => quiet.tell(&credential, remote, &error),
             }
         });
         self.pending.push_back(AbortOnDropHandle::new(handshake));
@@ -87,7 +88,7 @@ struct Quiet {
 }
 
 impl Quiet {
-    fn tell(&self, credential: &Credential, error: &HandshakeError) {
+    fn tell(&self, credential: &Credential, remote: SocketAddr, error: &HandshakeError) {
         let now = Instant::now();
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         if until.is_some_and(|until| now < until) {
@@ -96,8 +97,71 @@ impl Quiet {
         *until = Some(now + QUIET);
         drop(until);
         let error = crate::text::sentence(error);
-        tracing::warn!(tls = credential.name(), error, "client refused");
+        tracing::warn!(tls = credential.name(), %remote, error, "client refused");
     }
 }
 
 const QUIET: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::Write;
+
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::tls::{Config, Files, Source};
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_client_is_named_by_its_address_at_most_once_a_second() {
+        let log = Log::default();
+        let shared = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || shared.clone())
+            .finish();
+        let files = Files {
+            certificate: "none".into(),
+            key: "none".into(),
+            bundle: "none".into(),
+        };
+        let credentials = Config {
+            sources: BTreeMap::from([("mesh".to_owned(), Source::Files(files))]),
+        }
+        .build(
+            "/nonexistent".as_ref(),
+            &"example.org".parse().unwrap(),
+            Vec::new(),
+            &(Arc::new(SystemClock) as _),
+            &mut Registry::default(),
+        );
+        let credential = credentials.get("mesh").unwrap();
+        let quiet = Quiet::default();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        for port in [1, 2] {
+            let remote = SocketAddr::from(([192, 0, 2, 7], port));
+            quiet.tell(credential, remote, &HandshakeError::NotOurs);
+        }
+        tokio::time::advance(QUIET).await;
+        let remote = SocketAddr::from(([192, 0, 2, 7], 3));
+        quiet.tell(credential, remote, &HandshakeError::NotOurs);
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let told = |port: u16| text.contains(&format!("remote=192.0.2.7:{port} "));
+        assert_eq!([1, 2, 3].map(told), [true, false, true], "{text}");
+    }
+}

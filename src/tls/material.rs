@@ -76,6 +76,17 @@ pub enum PeerError {
     Chain(SpiffeId, #[source] ChainError),
 }
 
+impl MaterialError {
+    /// Whether the same material may pass at another time.
+    pub(super) fn is_of_the_clock(&self) -> bool {
+        match self {
+            Self::Leaf(LeafError::OutsideValidity { .. }) => true,
+            Self::Chain(error) => error.is_of_the_clock(),
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Debug for Offer {
     /// Never shows the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,13 +144,14 @@ impl Material {
         })
     }
 
-    /// Who a peer is, by a chain that an authority of its own trust domain stands behind.
+    /// Whether an authority of the leaf's own trust domain stands behind a peer's chain at `now`. What comes back is when
+    /// to ask again: the first end of a certificate that the belief rests on.
     pub(super) fn verify(
         &self,
         chain: &[CertificateDer<'_>],
         accepted: &[TrustDomain],
         now: Timestamp,
-    ) -> Result<Svid, PeerError> {
+    ) -> Result<Timestamp, PeerError> {
         let der: &[u8] = chain.first().map_or(&[], |leaf| leaf);
         let svid = Svid::from_der(der).map_err(PeerError::Leaf)?;
         svid.check_validity(now).map_err(PeerError::Leaf)?;
@@ -151,7 +163,7 @@ impl Material {
             return Err(PeerError::TrustDomain(svid.id));
         };
         match bundle.verify_client(chain, now) {
-            Ok(()) => Ok(svid),
+            Ok(until) => Ok(until.min(svid.not_after)),
             Err(error) => Err(PeerError::Chain(svid.id, error)),
         }
     }

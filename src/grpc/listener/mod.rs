@@ -208,8 +208,8 @@ impl Bound {
                 };
                 let (stream, peer) =
                     match (listener.next(&self.address, &errors).await, &mut handshakes) {
-                        (Arrival::Tcp(stream, _), Some(handshakes)) => {
-                            handshakes.begin(stream, place, sender.clone());
+                        (Arrival::Tcp(stream, remote), Some(handshakes)) => {
+                            handshakes.begin((stream, remote), place, sender.clone());
                             continue;
                         }
                         (Arrival::Tcp(stream, remote), None) => {
