@@ -9,8 +9,8 @@ const SETUP: Setup = Setup {
     attache: &[
         ("federated: [partner.example]", "federated: []"),
         (
-            "peps: [\"spiffe://example.org/envoy/*\"]",
-            "peps: [\"spiffe://example.org/envoy/*\", \"spiffe://partner.example/envoy/*\"]",
+            "match: spiffe://partner.example/svc/*",
+            "match: spiffe://example.org/partner/*",
         ),
         // This one is about connections that stay.
         ("max_connection_age: 2s", "max_connection_age: 5m"),
@@ -42,9 +42,15 @@ async fn a_federated_trust_domain_counts_while_it_is_named_and_has_a_bundle() {
     })
     .await;
 
-    mesh.attache
-        .reload("federated: []", "federated: [partner.example]")
-        .await;
+    let named = [
+        ("federated: []", "federated: [partner.example]"),
+        (
+            "match: spiffe://example.org/partner/*",
+            "match: spiffe://partner.example/svc/*",
+        ),
+        ("peps: [", "peps: [\"spiffe://partner.example/envoy/*\", "),
+    ];
+    mesh.attache.reload(&named).await;
     caller.send(documents()).await.assert_allowed();
     assert_eq!(proxy.ask().await.unwrap(), "allow");
     let open = proxy.connect().await.unwrap();

@@ -204,7 +204,10 @@ fn shipped(name: &str, edits: &[(&str, &str)]) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("deploy/spire")
         .join(name);
-    let mut text = std::fs::read_to_string(file).unwrap();
+    edited(std::fs::read_to_string(file).unwrap(), edits)
+}
+
+fn edited(mut text: String, edits: &[(&str, &str)]) -> String {
     for (from, to) in edits {
         assert!(text.contains(from), "nothing to replace: `{from}`");
         text = text.replace(from, to);

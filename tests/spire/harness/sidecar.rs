@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use super::client::probe;
 use super::process::{Process, eventually};
 use super::spire::Domain;
-use super::{free_port, shipped};
+use super::{edited, free_port, shipped};
 
 /// A running attache.
 #[derive(Debug)]
@@ -75,12 +75,11 @@ impl Sidecar {
     }
 
     /// Edits the configuration under its feet, and waits until it is in force.
-    pub(crate) async fn reload(&self, from: &str, to: &str) {
+    pub(crate) async fn reload(&self, edits: &[(&str, &str)]) {
         let reloads = "attache_reloads_total{what=\"config\",result=\"changed\"}";
         let before = self.metric(reloads).await;
         let text = fs::read_to_string(&self.file).unwrap();
-        assert!(text.contains(from), "nothing to replace: `{from}`");
-        fs::write(&self.file, text.replace(from, to)).unwrap();
+        fs::write(&self.file, edited(text, edits)).unwrap();
         eventually("the configuration is in force", async || {
             (self.metric(reloads).await > before).then_some(())
         })
