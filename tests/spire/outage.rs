@@ -1,6 +1,6 @@
 //! The agent goes away and comes back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Mesh, SELF, Setup, within};
 
@@ -20,16 +20,15 @@ async fn while_the_agent_is_away_attache_serves_on_with_what_it_has() {
     caller.get("/documents/42").await.assert_allowed();
 
     mesh.ours.stop_agent();
-    let mut served = 0;
+    let since = Instant::now();
     within(PATIENCE, "a word about the outage", async || {
         caller.get("/documents/42").await.assert_allowed();
         assert_eq!(watcher.ask().await.unwrap(), "untrusted_peer");
-        served += 1;
         let (status, text) = mesh.attache.get("/readyz").await?;
         assert_eq!(status, 200, "{text}");
         let said = text.contains("tls: spire: no connection to its source");
-        // Longer than attache's connections live: new handshakes are made with what it has.
-        (said && served >= 100).then_some(())
+        // Longer than attache's connections live: Envoy's handshakes are made with what both have.
+        (said && since.elapsed() > Duration::from_secs(4)).then_some(())
     })
     .await;
     assert!(mesh.reporting.try_fetch().await.is_none());

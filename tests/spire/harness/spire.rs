@@ -190,6 +190,38 @@ impl Domain {
             .await;
     }
 
+    /// Makes another authority, which stands in the bundle and signs nothing yet.
+    pub(crate) async fn prepare_authority(&self) {
+        self.ask(&["localauthority", "x509", "prepare"]).await;
+    }
+
+    /// Has the prepared authority sign from now on, and the agents have everything signed anew.
+    pub(crate) async fn activate_authority(&self) {
+        let next = self.authority("prepared").await;
+        self.ask(&["localauthority", "x509", "activate", "-authorityID", &next])
+            .await;
+        let old = self.authority("old").await;
+        self.ask(&["localauthority", "x509", "taint", "-authorityID", &old])
+            .await;
+    }
+
+    /// Takes the authority before out of the bundle.
+    pub(crate) async fn revoke_old_authority(&self) {
+        let old = self.authority("old").await;
+        self.ask(&["localauthority", "x509", "revoke", "-authorityID", &old])
+            .await;
+    }
+
+    async fn authority(&self, slot: &str) -> String {
+        let said = self
+            .ask(&["localauthority", "x509", "show", "-output", "json"])
+            .await;
+        let slots: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let id = slots[slot]["authority_id"].as_str();
+        id.unwrap_or_else(|| panic!("no {slot} authority: {said}"))
+            .to_owned()
+    }
+
     fn server_socket(&self) -> PathBuf {
         self.home.join("server.sock")
     }

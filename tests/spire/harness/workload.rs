@@ -131,6 +131,27 @@ impl Identity {
             .unwrap()
     }
 
+    /// The same SVID, with the authorities that somebody else knows.
+    pub(crate) fn believing(&self, other: &Self) -> Self {
+        Self {
+            chain: self.chain.clone(),
+            key: self.key.clone_key(),
+            authorities: other.authorities.clone(),
+            shown: Arc::clone(&self.shown),
+        }
+    }
+
+    /// How many authorities of our trust domain its holder knows.
+    pub(crate) fn authorities(&self) -> usize {
+        self.authorities.len()
+    }
+
+    /// The name of the authority that signed it, in DER.
+    pub(crate) fn issuer(&self) -> Vec<u8> {
+        let (_, certificate) = parse_x509_certificate(&self.chain[0]).unwrap();
+        certificate.issuer().as_raw().to_vec()
+    }
+
     /// Whether its time is over for everybody: the very second of the end still counts for some.
     pub(crate) fn has_expired(&self) -> bool {
         let (_, certificate) = parse_x509_certificate(&self.chain[0]).unwrap();
