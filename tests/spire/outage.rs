@@ -1,6 +1,8 @@
 //! The agent goes away and comes back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::harness::{Mesh, SELF, Setup, within};
 

@@ -1,5 +1,6 @@
 //! Certificates that are renewed every few seconds, and an authority that is replaced, while requests are made.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -28,15 +29,11 @@ async fn rotation_every_few_seconds_costs_no_request() {
         load.add(&mesh, &mesh.billing, "/invoices/7").await;
         watch(&mesh, &mesh.reporting).await;
         let shown = |server| mesh.reporting.shown(server).len();
-        let enough = first.has_expired() && shown(SELF) >= 5 && shown(ENVOY) >= 5;
-        if !enough {
-            tokio::time::sleep(Duration::from_millis(700)).await;
-        }
-        enough.then_some(())
+        (first.has_expired() && shown(SELF) >= 5 && shown(ENVOY) >= 5).then_some(())
     })
     .await;
     let answered = load.finish().await;
-    assert!(answered > 1_000, "only {answered} requests");
+    assert!(answered > 500, "only {answered} requests");
     let renewed = "attache_svid_updates_total{tls=\"spire\",result=\"changed\"}";
     assert!(mesh.attache.metric(renewed).await >= 5);
     mesh.attache.ready().await;
@@ -44,9 +41,10 @@ async fn rotation_every_few_seconds_costs_no_request() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_authority_is_replaced_without_losing_a_request_and_vouches_no_longer() {
-    // S50: {old}, {old, new}, {new}; the leaves of the old one would live for minutes.
+    // S50: {old}, {old, new}, {new}. Leaves are renewed after some 25 s, so that a new one is in use everywhere while an
+    // old one would still be valid.
     let setup = Setup {
-        ttl: 300,
+        ttl: 60,
         attache: &[("peps: [", "peps: [\"spiffe://example.org/svc/reporting\", ")],
         federated: false,
     };
@@ -71,9 +69,13 @@ async fn an_authority_is_replaced_without_losing_a_request_and_vouches_no_longer
     within(PATIENCE, "everything signed anew", async || {
         load.add(&mesh, &mesh.billing, "/invoices/7").await;
         watch(&mesh, &mesh.billing).await;
-        let all = shown().iter().zip(before).all(|(now, then)| *now > then);
-        let callers = mesh.billing.fetch().await.issuer() != old.issuer();
-        (all && callers).then_some(())
+        let servers = shown().iter().zip(before).all(|(now, then)| *now > then);
+        for workload in [&mesh.reporting, &mesh.billing] {
+            if workload.fetch().await.issuer() == old.issuer() {
+                return None;
+            }
+        }
+        servers.then_some(())
     })
     .await;
     // Who still holds what the old authority signed lets go of it: callers, and Envoy on its connections to attache.
@@ -105,15 +107,18 @@ async fn an_authority_is_replaced_without_losing_a_request_and_vouches_no_longer
         caller.try_send(Request::get("/documents/42")).await.err()
     })
     .await;
+    assert!(!old.has_expired(), "refused for its authority alone");
     load.add(&mesh, &mesh.billing, "/invoices/7").await;
     load.finish().await;
     mesh.attache.ready().await;
 }
 
-/// Looks at the certificate that attache shows to a workload; only proxies may ask it anything.
+/// Looks at the certificate that attache shows to a workload, a few times a second at most.
 async fn watch(mesh: &Mesh, workload: &Workload) {
     let watcher = mesh.proxy(&workload.fetch().await);
-    assert_ne!(watcher.ask().await.unwrap(), "");
+    let word = watcher.ask().await.unwrap();
+    assert_eq!(word, "untrusted_peer", "only proxies may ask");
+    tokio::time::sleep(Duration::from_millis(300)).await;
 }
 
 /// Requests of workloads, each always with an SVID it was given a moment ago. Anything but an allowance fails the test.
@@ -121,6 +126,8 @@ async fn watch(mesh: &Mesh, workload: &Workload) {
 struct Load {
     shared: Arc<Shared>,
     tasks: Vec<JoinHandle<()>>,
+    /// When more are due, by path.
+    due: BTreeMap<&'static str, Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -130,8 +137,14 @@ struct Shared {
 }
 
 impl Load {
-    /// Makes requests for some seconds: over one connection, and over a connection each.
+    /// Makes requests for some seconds: over one connection, and over a connection each. Does nothing while the last
+    /// ones have long to go.
     async fn add(&mut self, mesh: &Mesh, workload: &Workload, path: &'static str) {
+        let now = Instant::now();
+        if self.due.get(path).is_some_and(|due| now < *due) {
+            return;
+        }
+        self.due.insert(path, now + HELD / 2);
         let caller = mesh.caller(&workload.fetch().await);
         for reconnects in [false, true] {
             let (shared, caller) = (Arc::clone(&self.shared), caller.clone());
@@ -142,6 +155,7 @@ impl Load {
 
     /// Waits for the requests that were begun.
     async fn settle(&mut self) {
+        self.due.clear();
         for task in self.tasks.drain(..) {
             task.await.expect("no request failed");
         }

@@ -195,21 +195,21 @@ impl Domain {
         self.ask(&["localauthority", "x509", "prepare"]).await;
     }
 
-    /// Has the prepared authority sign from now on, and the agents have everything signed anew.
+    /// Has the prepared authority sign from now on.
     pub(crate) async fn activate_authority(&self) {
         let next = self.authority("prepared").await;
         self.ask(&["localauthority", "x509", "activate", "-authorityID", &next])
             .await;
-        let old = self.authority("old").await;
-        self.ask(&["localauthority", "x509", "taint", "-authorityID", &old])
-            .await;
     }
 
-    /// Takes the authority before out of the bundle.
+    /// Takes the authority before out of the bundle. Nothing may be in use that it signed: for a moment the agent takes
+    /// away what is tainted, before it has anything in its place.
     pub(crate) async fn revoke_old_authority(&self) {
         let old = self.authority("old").await;
-        self.ask(&["localauthority", "x509", "revoke", "-authorityID", &old])
-            .await;
+        for step in ["taint", "revoke"] {
+            self.ask(&["localauthority", "x509", step, "-authorityID", &old])
+                .await;
+        }
     }
 
     async fn authority(&self, slot: &str) -> String {
