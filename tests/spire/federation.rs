@@ -51,13 +51,15 @@ async fn a_federated_trust_domain_counts_while_it_is_named_and_has_a_bundle() {
         ("peps: [", "peps: [\"spiffe://partner.example/envoy/*\", "),
     ];
     mesh.attache.reload(&named).await;
-    caller.send(documents()).await.assert_allowed();
+    let connection = caller.http2().await;
+    connection.send(documents()).await.assert_allowed();
     assert_eq!(proxy.ask().await.unwrap(), "allow");
     let open = proxy.connect().await.unwrap();
     assert_eq!(ask_over(open.clone()).await.unwrap(), "allow");
 
     mesh.ours.forget(&partner.domain).await;
-    // At attache: new connections and the one that is open. At Envoy: new connections.
+    // At attache: new connections and the one that is open. At Envoy: new connections. Whom Envoy has let in is still
+    // vouched for by Envoy, until `identity.federated` says otherwise.
     within(PATIENCE, "attache drops the bundle", async || {
         let word = ask_over(open.clone()).await.unwrap();
         (word != "allow").then(|| assert_eq!(word, "untrusted_peer"))
@@ -68,6 +70,11 @@ async fn a_federated_trust_domain_counts_while_it_is_named_and_has_a_bundle() {
         caller.try_send(documents()).await.err()
     })
     .await;
+    connection.send(documents()).await.assert_allowed();
+    let unnamed = named.map(|(before, after)| (after, before));
+    mesh.attache.reload(&unnamed).await;
+    let answer = connection.send(documents()).await;
+    answer.assert_denied(401, "foreign_trust_domain");
     let ours = mesh.caller(&mesh.reporting.fetch().await);
     ours.get("/documents/42").await.assert_allowed();
 }
