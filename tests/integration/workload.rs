@@ -234,11 +234,23 @@ async fn a_message_that_does_not_pass_the_gate_leaves_the_last_in_force() {
     let api = WorkloadApi::start(&dir.path().join("api.sock"), say);
     let house = open(dir.path()).await;
     ready(&house, true).await;
-    // Signed by somebody who is not in the bundle; then nothing at all.
+    // Signed by somebody who is not in the bundle; then nothing at all; then a good SVID beside a federated bundle that
+    // can't be read, or beside a second SVID that can't be.
     let stranger = Authority::of("example.org").svid(SELF);
     let bad = context(SELF, &stranger, &authority, &[]);
+    let fresh = authority.svid(SELF);
+    let mut bundle = context(SELF, &fresh, &authority, &[]);
+    let nonsense = b"nothing of the kind".to_vec();
+    bundle
+        .federated_bundles
+        .insert("spiffe://partner.example".to_owned(), nonsense.clone());
+    let mut second = context(SELF, &fresh, &authority, &[]);
+    let mut unreadable = svid(SELF, &fresh, &authority, "");
+    unreadable.certificates = nonsense;
+    second.svids.push(unreadable);
     let rejected = "attache_svid_updates_total{tls=\"mesh\",result=\"rejected\"}";
-    for (count, message) in [(1, bad), (2, X509SvidResponse::default())] {
+    let messages = [bad, X509SvidResponse::default(), bundle, second];
+    for (count, message) in (1..).zip(messages) {
         api.say(Say::Context(message));
         eventually_async("a rejection", || async {
             (house.metric(rejected).await == count).then_some(())
