@@ -25,7 +25,7 @@ mod tests;
 
 pub use caller::{Caller, CallerError, ClaimError, Claims, Forwarding, Identifier};
 pub use config::{Config, Xfcc};
-pub use issuer::{check_intermediate, check_root};
+pub use issuer::{Validity, check_intermediate, check_root};
 pub use leaf::{LeafError, Svid};
 pub use pem::PemError;
 pub use pep::{Asker, MeshPeer, Peer, Pep, PepRules, TrustLocal, UntrustedPeer};

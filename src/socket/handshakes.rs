@@ -75,7 +75,7 @@ impl Handshakes {
         let handshake = tokio::spawn(async move {
             let (stream, session) = match credential.accept(&acceptor, tcp, terms.patience).await {
                 Ok(accepted) => accepted,
-                Err(error) => return quiet.tell(&credential, &error),
+                Err(error) => return quiet.tell(&credential, remote, &error),
             };
             // Places are never closed.
             let Ok(place) = Arc::clone(&terms.places).acquire_owned().await else {
@@ -101,7 +101,7 @@ struct Quiet {
 }
 
 impl Quiet {
-    fn tell(&self, credential: &Credential, error: &HandshakeError) {
+    fn tell(&self, credential: &Credential, remote: SocketAddr, error: &HandshakeError) {
         let now = Instant::now();
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         if until.is_some_and(|until| now < until) {
@@ -111,8 +111,74 @@ impl Quiet {
         drop(until);
         let error = crate::text::sentence(error);
         let (tls, listener) = (credential.name(), self.listener);
-        tracing::warn!(tls, listener, error, "client refused");
+        tracing::warn!(tls, listener, %remote, error, "client refused");
     }
 }
 
 const QUIET: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::Write;
+
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::tls::{Config, Files, Source};
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_client_is_named_by_its_address_at_most_once_a_second() {
+        let log = Log::default();
+        let shared = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || shared.clone())
+            .finish();
+        let files = Files {
+            certificate: "none".into(),
+            key: "none".into(),
+            bundle: "none".into(),
+        };
+        let credentials = Config {
+            sources: BTreeMap::from([("mesh".to_owned(), Source::Files(files))]),
+        }
+        .build(
+            "/nonexistent".as_ref(),
+            &"example.org".parse().unwrap(),
+            Vec::new(),
+            &(Arc::new(SystemClock) as _),
+            &mut Registry::default(),
+        );
+        let credential = credentials.get("mesh").unwrap();
+        let quiet = Quiet {
+            listener: "mesh",
+            until: Arc::default(),
+        };
+        let _logging = tracing::subscriber::set_default(subscriber);
+        for port in [1, 2] {
+            let remote = SocketAddr::from(([192, 0, 2, 7], port));
+            quiet.tell(credential, remote, &HandshakeError::NotOurs);
+        }
+        tokio::time::advance(QUIET).await;
+        let remote = SocketAddr::from(([192, 0, 2, 7], 3));
+        quiet.tell(credential, remote, &HandshakeError::NotOurs);
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let told = |port: u16| text.contains(&format!("remote=192.0.2.7:{port} "));
+        assert_eq!([1, 2, 3].map(told), [true, false, true], "{text}");
+    }
+}

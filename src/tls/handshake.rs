@@ -4,8 +4,7 @@
 //! always, or where the listener says so only if the client has one ([`Clients`]). One that is sent is never ignored.
 //! There is no session resumption: a resumed session would skip the look at the certificate.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -20,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::error::Elapsed;
 use tokio_rustls::TlsAcceptor;
 
+use crate::clock::Timestamp;
 use crate::identity::{MeshPeer, Peer, Svid};
 
 use super::bundle::{chain, unix_time};
@@ -54,8 +54,17 @@ pub struct Session {
     svid: Arc<Svid>,
     chain: Vec<CertificateDer<'static>>,
     credential: Credential,
-    /// The revision that last judged the chain, and its judgement in the lowest bit; 0 before the first.
-    judged: AtomicU64,
+    /// How the chain was judged last.
+    judged: Mutex<Option<Judgement>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Judgement {
+    /// The material that it was judged by.
+    revision: u64,
+    vouched: bool,
+    /// When to judge again at the latest.
+    until: Timestamp,
 }
 
 /// Why a connection was not accepted.
@@ -85,22 +94,29 @@ impl Session {
         })
     }
 
-    /// Whether the bundles in force still stand behind the certificate. Judged once for each revision of the material.
+    /// Whether the bundles in force still stand behind the certificate. Judged once for each revision of the material,
+    /// and again when a certificate that the judgement rests on ends.
     fn is_vouched(&self) -> bool {
         let Some(material) = self.credential.current() else {
             return false;
         };
-        let judged = self.judged.load(Ordering::Relaxed);
-        if judged >> 1 == material.revision {
-            return judged & 1 == 1;
-        }
         let now = self.credential.now();
-        let vouched = material
-            .verify(&self.chain, &self.credential.accepted(), now)
-            .is_ok();
-        let judgement = (material.revision << 1) | u64::from(vouched);
-        self.judged.store(judgement, Ordering::Relaxed);
-        vouched
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = *judged
+            && last.revision == material.revision
+            && now < last.until
+        {
+            return last.vouched;
+        }
+        let verified = material.verify(&self.chain, &self.credential.accepted(), now);
+        let judgement = Judgement {
+            revision: material.revision,
+            vouched: verified.is_ok(),
+            // Who is refused connects again.
+            until: verified.unwrap_or(Timestamp::from_unix_seconds(u64::MAX)),
+        };
+        *judged = Some(judgement);
+        judgement.vouched
     }
 }
 
@@ -178,7 +194,7 @@ impl Credential {
             svid: Arc::new(svid),
             chain: chain.to_vec(),
             credential: self.clone(),
-            judged: AtomicU64::new(0),
+            judged: Mutex::default(),
         })))
     }
 
@@ -299,7 +315,7 @@ impl ClientCertVerifier for Judge {
                     self.credential.now(),
                 )
             })
-            .map(|_svid| ClientCertVerified::assertion())
+            .map(|_until| ClientCertVerified::assertion())
             .map_err(rustls::Error::from)
     }
 

@@ -87,6 +87,17 @@ impl From<PeerError> for rustls::Error {
     }
 }
 
+impl MaterialError {
+    /// Whether the same material may pass at another time.
+    pub(super) fn is_of_the_clock(&self) -> bool {
+        match self {
+            Self::Leaf(LeafError::OutsideValidity { .. }) => true,
+            Self::Chain(error) => error.is_of_the_clock(),
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Debug for Offer {
     /// Never shows the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,14 +155,16 @@ impl Material {
         })
     }
 
-    /// Who a client is, by a chain that an authority of its own trust domain stands behind.
+    /// Whether an authority of the leaf's own trust domain stands behind a peer's chain at `now`. What comes back is when
+    /// to ask again: the first end of a certificate that the belief rests on.
     pub(super) fn verify(
         &self,
         chain: &[CertificateDer<'_>],
         accepted: &[TrustDomain],
         now: Timestamp,
-    ) -> Result<Svid, PeerError> {
-        self.judge(chain, accepted, now, Bundle::verify_client)
+    ) -> Result<Timestamp, PeerError> {
+        let (_, until) = self.judge(chain, accepted, now, Bundle::verify_client)?;
+        Ok(until)
     }
 
     /// Who a server is, by the same rules.
@@ -161,7 +174,8 @@ impl Material {
         accepted: &[TrustDomain],
         now: Timestamp,
     ) -> Result<Svid, PeerError> {
-        self.judge(chain, accepted, now, Bundle::verify_server)
+        let (svid, _) = self.judge(chain, accepted, now, Bundle::verify_server)?;
+        Ok(svid)
     }
 
     fn judge(
@@ -169,8 +183,8 @@ impl Material {
         chain: &[CertificateDer<'_>],
         accepted: &[TrustDomain],
         now: Timestamp,
-        verify: fn(&Bundle, &[CertificateDer<'_>], Timestamp) -> Result<(), ChainError>,
-    ) -> Result<Svid, PeerError> {
+        verify: fn(&Bundle, &[CertificateDer<'_>], Timestamp) -> Result<Timestamp, ChainError>,
+    ) -> Result<(Svid, Timestamp), PeerError> {
         let der: &[u8] = chain.first().map_or(&[], |leaf| leaf);
         let svid = Svid::from_der(der).map_err(PeerError::Leaf)?;
         svid.check_validity(now).map_err(PeerError::Leaf)?;
@@ -182,7 +196,10 @@ impl Material {
             return Err(PeerError::TrustDomain(svid.id));
         };
         match verify(bundle, chain, now) {
-            Ok(()) => Ok(svid),
+            Ok(until) => {
+                let until = until.min(svid.not_after);
+                Ok((svid, until))
+            }
             Err(error) => Err(PeerError::Chain(svid.id, error)),
         }
     }

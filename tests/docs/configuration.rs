@@ -189,8 +189,9 @@ fn assert_sound(path: &str) {
 }
 
 #[test]
-fn the_policy_decides_example_is_sound() {
+fn the_other_shipped_configurations_are_sound() {
     assert_sound("deploy/examples/policy-decides.yaml");
+    assert_sound("deploy/spire/attache.yaml");
 }
 
 #[test]

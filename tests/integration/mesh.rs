@@ -285,6 +285,40 @@ async fn a_certificate_that_expires_ends_what_its_connection_may_ask() {
 }
 
 #[tokio::test]
+async fn an_authority_that_ends_in_mid_connection_vouches_no_longer() {
+    let clock = Arc::new(MockClock::new(SystemClock.now()));
+    let authority = Authority::of("example.org");
+    let old = Authority::ending("example.org", 60);
+    let below = authority.subordinate_ending("example.org", 60);
+    let mut plan = plan(&authority, &authority.svid(SELF));
+    plan.clock = Arc::clone(&clock) as _;
+    for (name, text) in &mut plan.files {
+        if name == "tls/bundle.pem" {
+            text.push_str(&old.pem);
+        }
+    }
+    let house = plan.open().await;
+    let mut open = Vec::new();
+    for (own, lasts) in [
+        (below.svid(ENVOY).below(&below), false),
+        (old.svid(ENVOY), false),
+        (authority.svid(ENVOY), true),
+    ] {
+        let envoy = Client::new(&authority, Some(own));
+        let connection = envoy.connect(address(&house)).await.unwrap();
+        assert!(ask_over(connection.clone()).await.unwrap().is_allowed());
+        open.push((envoy, connection, lasts));
+    }
+    clock.advance(Duration::from_secs(61));
+    for (envoy, connection, lasts) in open {
+        let answer = ask_over(connection).await.unwrap();
+        let word = if lasts { "allow" } else { "untrusted_peer" };
+        assert_eq!(answer.word(), word);
+        assert_eq!(envoy.ask(address(&house)).await.is_ok(), lasts);
+    }
+}
+
+#[tokio::test]
 async fn without_a_valid_certificate_of_our_own_nobody_is_served_and_nobody_told_otherwise() {
     let clock = Arc::new(MockClock::new(SystemClock.now()));
     let authority = Authority::of("example.org");
