@@ -75,7 +75,7 @@ impl Handshakes {
         let handshake = tokio::spawn(async move {
             let (stream, session) = match credential.accept(&acceptor, tcp, terms.patience).await {
                 Ok(accepted) => accepted,
-                Err(error) => return quiet.tell(&credential, &error),
+                Err(error) => return quiet.tell(&credential, remote, &error),
             };
             // Places are never closed.
             let Ok(place) = Arc::clone(&terms.places).acquire_owned().await else {
@@ -85,7 +85,7 @@ impl Handshakes {
             let stream = Stream::Tls(Box::new(stream));
             let first_words = stream.first_words();
             let connection = Connection::new(stream, proxy, place, first_words, terms.patience)
-                .ending_after(terms.age + terms.leave);
+                .lasting(terms.age + terms.leave);
             // Nobody takes it once a stop has begun.
             let _stopping = accepted.send(Ok(connection)).await;
         });
@@ -94,14 +94,14 @@ impl Handshakes {
 }
 
 /// Tells of a refused client at most once a second; the metric counts all of them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Quiet {
     listener: &'static str,
     until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Quiet {
-    fn tell(&self, credential: &Credential, error: &HandshakeError) {
+    fn tell(&self, credential: &Credential, remote: SocketAddr, error: &HandshakeError) {
         let now = Instant::now();
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         if until.is_some_and(|until| now < until) {
@@ -111,7 +111,7 @@ impl Quiet {
         drop(until);
         let error = crate::text::sentence(error);
         let (tls, listener) = (credential.name(), self.listener);
-        tracing::warn!(tls, listener, error, "client refused");
+        tracing::warn!(tls, listener, %remote, error, "client refused");
     }
 }
 
