@@ -100,7 +100,7 @@ impl Behind {
         tracing::info!(address = %socket.address(), "serving http");
         let server = OpenServer::new(
             self.services.router(),
-            self.limits.terms(LONGEST_REQUEST),
+            self.limits.terms(LONGEST_CALL),
             self.limits.message_bytes(),
             LONGEST_REQUEST,
         );

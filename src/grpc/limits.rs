@@ -41,8 +41,8 @@ pub struct Limits {
     /// TLS handshakes under way on one listener of one thread, 1 to 1000000; above, the oldest is given up.
     #[serde(deserialize_with = "count")]
     pub max_handshakes: usize,
-    /// After this time, 1s to 1d, a TLS client is asked to connect again, with the certificate it has then. Requests
-    /// under way finish.
+    /// After this time, 1s to 1d, a client is asked to connect again, with the certificate it has then. Requests under
+    /// way finish; a client that stays all the same is cut off `request_timeout` and five seconds later.
     #[serde(deserialize_with = "max_connection_age")]
     pub max_connection_age: Duration,
     /// How long a stop waits for what is under way, at most 1h.
@@ -69,14 +69,14 @@ impl Default for Limits {
 
 impl Limits {
     /// The terms of one kind of listener, with places of its own. A client that is asked to leave has time for a request
-    /// that takes `longest`, and then as long again as it was there, or half a minute.
+    /// that takes `longest`, and five seconds.
     pub fn terms(&self, longest: Duration) -> Terms {
         Terms {
             places: Arc::new(Semaphore::new(self.max_connections)),
             patience: self.handshake_timeout,
             most_handshakes: self.max_handshakes,
             age: self.max_connection_age,
-            leave: longest + self.max_connection_age.min(MOST_LEAVE),
+            leave: longest + PARTING,
         }
     }
 
@@ -86,7 +86,7 @@ impl Limits {
     }
 }
 
-const MOST_LEAVE: Duration = Duration::from_secs(30);
+const PARTING: Duration = Duration::from_secs(5);
 
 fn request_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     duration(

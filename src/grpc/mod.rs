@@ -93,10 +93,9 @@ impl ExtAuthzServer {
         let check = ExtAuthz::new(self.authority, self.limits.request_timeout);
         let service =
             AuthorizationServer::new(check).max_decoding_message_size(self.limits.message_bytes());
-        let secured = bound.is_secured();
         let connections = self.entrance.connections(bound, shutdown.clone())?;
         self.entrance
-            .server(secured)
+            .server()
             .layer(rescue)
             .add_service(service)
             .add_optional_service(decisions)

@@ -43,16 +43,13 @@ impl Entrance {
         bound.accept(self.terms.clone(), shutdown, errors)
     }
 
-    /// A server for them, nothing on it yet. A `secured` one asks clients to leave when they are old: a workload that was
-    /// given a new certificate shows it on new connections only.
-    pub(super) fn server(&self, secured: bool) -> Server {
-        let mut server = Server::builder();
-        if secured {
+    /// A server for them, nothing on it yet. It asks clients to leave when they are old: a workload that was given a new
+    /// certificate shows it on new connections only.
+    pub(super) fn server(&self) -> Server {
+        Server::builder()
             // No grace: tonic would cut connections off hard at its end instead of asking clients to leave. Those that do
             // not are cut off by the connection itself.
-            server = server.max_connection_age(self.terms.age);
-        }
-        server
+            .max_connection_age(self.terms.age)
             .max_concurrent_streams(self.max_streams)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))

@@ -89,10 +89,9 @@ impl MeshServer {
 
     /// Serves one socket on the current runtime, until a stop begins and what is under way has finished.
     pub async fn serve(self, bound: Bound, shutdown: Shutdown) -> io::Result<()> {
-        let secured = bound.is_secured();
         let connections = self.entrance.connections(bound, shutdown.clone())?;
         self.entrance
-            .server(secured)
+            .server()
             .add_routes(Routes::from(self.router))
             .serve_with_incoming_shutdown(connections, async move { shutdown.draining().await })
             .await

@@ -52,11 +52,12 @@ impl<S, T> Admitted<S, T> {
         }
     }
 
-    /// Ends the connection after `lifetime`. Servers ask clients to leave before that; one that takes no bytes never would.
+    /// Ends it after `life` from now, whatever is under way on it. Servers ask clients to leave before that; one that takes
+    /// no bytes never would.
     #[must_use]
-    pub(crate) fn ending_after(self, lifetime: Duration) -> Self {
+    pub(crate) fn lasting(self, life: Duration) -> Self {
         Self {
-            end: Some(Box::pin(tokio::time::sleep(lifetime))),
+            end: Some(Box::pin(tokio::time::sleep(life))),
             ..self
         }
     }
@@ -185,7 +186,7 @@ mod tests {
     async fn a_connection_past_its_end_is_an_error_to_readers_and_writers() {
         // X06, X26: also where the other end takes no bytes and the task waits to write.
         let (admitted, _theirs, _places) = admitted();
-        let mut admitted = admitted.ending_after(Duration::from_secs(60));
+        let mut admitted = admitted.lasting(Duration::from_secs(60));
         let begun = Instant::now();
         let error = admitted.write_all(&[0; 100]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -197,6 +198,30 @@ mod tests {
         ] {
             assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_never_stops_speaking_ends_all_the_same() {
+        // X06, X26
+        let (admitted, mut theirs, _places) = admitted();
+        let mut admitted = admitted.lasting(Duration::from_secs(60));
+        let begun = Instant::now();
+        let reading = async {
+            let mut bytes = [0; 4];
+            while admitted.read_exact(&mut bytes).await.is_ok() {}
+        };
+        let speaking = async {
+            let mut pauses = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                pauses.tick().await;
+                theirs.write_all(b"abcd").await.unwrap();
+            }
+        };
+        tokio::select! {
+            () = reading => {}
+            () = speaking => {}
+        }
+        assert_eq!(begun.elapsed(), Duration::from_secs(60));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Handshakes {
             let stream = Stream::Tls(Box::new(stream));
             let first_words = stream.first_words();
             let connection = Connection::new(stream, proxy, place, first_words, terms.patience)
-                .ending_after(terms.age + terms.leave);
+                .lasting(terms.age + terms.leave);
             // Nobody takes it once a stop has begun.
             let _stopping = accepted.send(Ok(connection)).await;
         });
@@ -94,7 +94,7 @@ impl Handshakes {
 }
 
 /// Tells of a refused client at most once a second; the metric counts all of them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Quiet {
     listener: &'static str,
     until: Arc<Mutex<Option<Instant>>>,

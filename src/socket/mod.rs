@@ -32,7 +32,7 @@ pub struct Terms {
     /// Handshakes under way on one listener of one thread. They occupy no place: whoever has shown nothing can't keep
     /// out those who have.
     pub most_handshakes: usize,
-    /// When a TLS client is asked to connect again, with the certificate it has then.
+    /// When a client is asked to connect again, with the certificate it has then.
     pub age: Duration,
     /// How long it has from then on, until the connection is cut off whatever is under way.
     pub leave: Duration,

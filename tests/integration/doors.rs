@@ -326,7 +326,7 @@ async fn old_connections_of_people_end() {
 
 #[tokio::test]
 async fn a_client_that_takes_no_answers_is_cut_off_when_it_is_old() {
-    // X06, X26: asked to leave at one second, cut off one second and the time of a request later.
+    // X06, X26: asked to leave at one second, cut off five seconds and the time of a request later.
     let authority = Authority::of("example.org");
     let mut plan = plan(&authority, &authority.svid(SELF));
     plan.more += "limits: {max_connection_age: 1s, request_timeout: 200ms}\n";
@@ -352,7 +352,7 @@ async fn a_client_that_takes_no_answers_is_cut_off_when_it_is_old() {
     // What counts is that it ends, with the answer still untaken.
     let ended = tokio::time::timeout(PATIENCE, connection).await;
     let _word = ended.expect("an end").unwrap();
-    assert!(begun.elapsed() > Duration::from_secs(2));
+    assert!(begun.elapsed() > Duration::from_secs(5));
     drop(answered);
 }
 

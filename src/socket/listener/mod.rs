@@ -176,11 +176,6 @@ impl Bound {
         }
     }
 
-    /// Whether connections are encrypted.
-    pub fn is_secured(&self) -> bool {
-        self.tls.is_some()
-    }
-
     /// The file to be removed when nobody serves the socket any more.
     pub fn file(&self) -> Option<SocketFile> {
         self.file.clone()
@@ -242,7 +237,8 @@ impl Bound {
                 };
                 let proxy = Proxy::Plain(peer);
                 let (words, patience) = (stream.first_words(), terms.patience);
-                let connection = Connection::new(stream, proxy, place, words, patience);
+                let connection = Connection::new(stream, proxy, place, words, patience)
+                    .lasting(terms.age + terms.leave);
                 if sender.send(Ok(connection)).await.is_err() {
                     return;
                 }
