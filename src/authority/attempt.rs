@@ -136,7 +136,7 @@ impl<'a> Attempt<'a> {
                 .destination
                 .and_then(|principal| principal.parse().ok())
                 .map(|spiffe_id| Destination { spiffe_id }),
-            pep: pep.map(|_trusted| asking(&self.question.peer)),
+            pep: pep.and_then(|_trusted| asking(&self.question.peer)),
             mode: Some(match decision.mode {
                 Mode::Enforce => audit::Mode::Enforce,
                 Mode::Shadow => audit::Mode::Shadow,
@@ -193,14 +193,16 @@ impl Drop for Attempt<'_> {
     }
 }
 
-fn asking(peer: &Peer) -> audit::Pep {
+/// A peer as records name it; nobody for one that can't be trusted.
+fn asking(peer: &Peer) -> Option<audit::Pep> {
     match peer {
-        Peer::Unix { uid } => audit::Pep::Unix { uid: *uid },
+        Peer::Unix { uid } => Some(audit::Pep::Unix { uid: *uid }),
         // Trusted without a certificate, it can only have come over loopback.
-        Peer::Tcp(_) => audit::Pep::Loopback,
-        Peer::Mesh(peer) => audit::Pep::Tls {
+        Peer::Tcp(_) => Some(audit::Pep::Loopback),
+        Peer::Anonymous(_) => None,
+        Peer::Mesh(peer) => Some(audit::Pep::Tls {
             spiffe_id: peer.svid.id.clone(),
-        },
+        }),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::permission::{AgentList, TierTable, WorkloadConfig};
 use crate::{audit, identity, policy, telemetry, tls};
 
 pub use collect::Problem;
-pub use listen::{ExtAuthzListener, Listen};
+pub use listen::{ExtAuthzListener, Listen, TlsListener};
 
 /// A whole configuration, sound in itself.
 #[derive(Debug)]

@@ -110,6 +110,7 @@ pub async fn health_routes(
             }
         }
     };
+    let service = service.max_decoding_message_size(MAX_MESSAGE);
     let routes = tonic::service::Routes::new(service).into_axum_router();
     (routes, follow)
 }
@@ -150,3 +151,6 @@ pub async fn query_health(
         Err(status) => Err(HealthClientError::Call(Box::new(status))),
     }
 }
+
+/// Bytes of a request: the name of a service.
+const MAX_MESSAGE: usize = 4 * 1024;

@@ -24,6 +24,8 @@ pub enum Peer {
     },
     /// An unauthenticated TCP connection.
     Tcp(SocketAddr),
+    /// A TLS connection whose client showed no certificate. It is nobody, wherever it comes from.
+    Anonymous(SocketAddr),
     /// A mutual TLS connection.
     Mesh(MeshPeer),
 }
@@ -93,6 +95,9 @@ pub enum UntrustedPeer {
     /// A TCP peer from somewhere else, or `trust_local` is not `loopback`.
     #[error("TCP peer `{0}` is not trusted")]
     Tcp(SocketAddr),
+    /// A TLS peer that showed no certificate.
+    #[error("TLS peer `{0}` showed no certificate")]
+    Anonymous(SocketAddr),
     /// The certificate was valid when the connection was made and is no longer.
     #[error("the certificate of proxy `{0}` is not valid now")]
     Expired(SpiffeId),
@@ -124,6 +129,7 @@ impl PepRules {
     pub fn judge(&self, peer: &Peer, now: Timestamp) -> Result<Pep, UntrustedPeer> {
         match (peer, self.trust_local) {
             (Peer::Mesh(peer), _) => self.judge_mesh(peer, now),
+            (Peer::Anonymous(address), _) => Err(UntrustedPeer::Anonymous(*address)),
             (Peer::Unix { .. }, TrustLocal::None) => Err(UntrustedPeer::Unix),
             (Peer::Unix { uid }, TrustLocal::Unix | TrustLocal::Loopback) => {
                 self.check_uid(*uid)?;

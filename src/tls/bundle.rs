@@ -73,7 +73,7 @@ impl Bundle {
         Ok(Self { authorities, all })
     }
 
-    /// Whether a client's chain leads to one of the authorities at `now`, and until when that holds.
+    /// Whether a client's chain leads to one of the authorities at `now`. What comes back is until when that holds.
     pub(super) fn verify_client(
         &self,
         chain: &[CertificateDer<'_>],
@@ -85,18 +85,17 @@ impl Bundle {
             .clients
             .verify_client_cert(leaf, intermediates, unix_time(now))
             .map_err(ChainError::Path)?;
-        let ends = validity.iter().map(|it| it.not_after);
-        Ok(ends.fold(until, Timestamp::min))
+        Ok(first_end(&validity, until))
     }
 
-    /// Whether clients that know these authorities would believe our own chain at `now`.
+    /// The same of a server's chain: ours as clients see it, or that of a server we ask.
     pub(super) fn verify_server(
         &self,
         chain: &[CertificateDer<'_>],
         now: Timestamp,
-    ) -> Result<(), ChainError> {
-        let (leaf, intermediates, _) = parts(chain)?;
-        let (anchors, _) = self.anchors(now)?;
+    ) -> Result<Timestamp, ChainError> {
+        let (leaf, intermediates, validity) = parts(chain)?;
+        let (anchors, until) = self.anchors(now)?;
         let leaf = ParsedCertificate::try_from(leaf).map_err(ChainError::Path)?;
         let algorithms = super::provider().signature_verification_algorithms.all;
         verify_server_cert_signed_by_trust_anchor(
@@ -106,7 +105,8 @@ impl Bundle {
             unix_time(now),
             algorithms,
         )
-        .map_err(ChainError::Path)
+        .map_err(ChainError::Path)?;
+        Ok(first_end(&validity, until))
     }
 
     /// The authorities that count at `now`, and when the first of them no longer does.
@@ -155,6 +155,17 @@ impl Anchors {
     }
 }
 
+/// A chain as rustls shows it, in one piece.
+pub(super) fn chain<'a>(
+    leaf: &'a CertificateDer<'_>,
+    intermediates: &'a [CertificateDer<'_>],
+) -> Vec<CertificateDer<'a>> {
+    std::iter::once(leaf)
+        .chain(intermediates)
+        .map(|certificate| CertificateDer::from(&**certificate))
+        .collect()
+}
+
 /// A leaf, the intermediates above it, and from when until when each of those counts.
 type Parts<'a, 'b> = (
     &'a CertificateDer<'b>,
@@ -175,6 +186,11 @@ fn parts<'a, 'b>(chain: &'a [CertificateDer<'b>]) -> Result<Parts<'a, 'b>, Chain
         .map(|intermediate| check_intermediate(intermediate).map_err(ChainError::Intermediate))
         .collect::<Result<_, _>>()?;
     Ok((leaf, intermediates, validity))
+}
+
+fn first_end(validity: &[Validity], until: Timestamp) -> Timestamp {
+    let ends = validity.iter().map(|it| it.not_after);
+    ends.fold(until, Timestamp::min)
 }
 
 impl ChainError {

@@ -11,6 +11,8 @@
 
 mod certificates;
 mod check;
+mod connector;
+mod doors;
 mod eval;
 mod faults;
 mod harness;

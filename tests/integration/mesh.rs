@@ -63,6 +63,7 @@ async fn certificates_that_are_no_svids_of_ours_end_the_handshake() {
     let (house, authority, address) = open().await;
     let stranger = Authority::of("example.org");
     let unmarked = authority.subordinate("example.org", vec![KeyUsagePurpose::CrlSign]);
+    let constrained = authority.constrained("example.org", "example.org");
     let foreign = "spiffe://partner.example/envoy/edge";
     let mut wrong_key = authority.svid(ENVOY);
     wrong_key.key = authority.svid(ENVOY).key;
@@ -103,6 +104,10 @@ async fn certificates_that_are_no_svids_of_ours_end_the_handshake() {
         (
             "S38: an issuer that may not sign",
             Some(unmarked.svid(ENVOY).below(&unmarked)),
+        ),
+        (
+            "S41: an issuer that may only name certain URIs",
+            Some(constrained.svid(ENVOY).below(&constrained)),
         ),
         ("S46: somebody else's key", Some(wrong_key)),
         (

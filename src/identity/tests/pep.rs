@@ -56,6 +56,20 @@ fn none_trusts_nobody() {
 }
 
 #[test]
+fn tls_without_a_certificate_is_nobody_even_from_loopback() {
+    for trust_local in [TrustLocal::None, TrustLocal::Unix, TrustLocal::Loopback] {
+        let rules = rules(trust_local, &[]);
+        for text in LOOPBACK.into_iter().chain(ELSEWHERE) {
+            let address = address(text);
+            assert_eq!(
+                rules.judge(&Peer::Anonymous(address), NOW),
+                Err(UntrustedPeer::Anonymous(address))
+            );
+        }
+    }
+}
+
+#[test]
 fn unix_trusts_sockets_and_no_tcp() {
     let rules = rules(TrustLocal::Unix, &[]);
     assert_eq!(rules.judge(&unix(1337), NOW), Ok(Pep::Unix));

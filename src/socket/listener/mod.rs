@@ -1,4 +1,4 @@
-//! Sockets that proxies connect to: bound once, accepted with back-off, capped, each connection tagged with its peer.
+//! Sockets: bound once, accepted with back-off, capped, each connection tagged with its peer.
 //!
 //! Accept errors never end the loop and never spin it: descriptors may run out and come back. Handshakes never stand in
 //! the way of the next connection.
@@ -13,15 +13,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::identity::Peer;
 use crate::lifecycle::Shutdown;
-use crate::tls::Credential;
+use crate::tls::{Clients, Credential};
 
-use super::connection::{Connection, PREFACE, Proxy, Stream};
-use super::handshakes::{HandshakeLimits, Handshakes};
+use super::Terms;
+use super::connection::{Connection, Proxy, Stream};
+use super::handshakes::Handshakes;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +38,13 @@ pub enum Address {
     Tcp(SocketAddr),
 }
 
-/// A bound socket that can be served by several workers.
+/// A bound socket that can be served by several threads.
 #[derive(Debug)]
 pub struct Bound {
     socket: Socket,
     address: Address,
-    /// Where connections are encrypted.
-    credential: Option<Credential>,
+    /// Where connections are encrypted: what is shown, and what is asked for.
+    tls: Option<(Credential, Clients)>,
     file: Option<SocketFile>,
 }
 
@@ -138,23 +139,23 @@ impl Bound {
         Ok(Self {
             socket,
             address,
-            credential: None,
+            tls: None,
             file,
         })
     }
 
-    /// Serves nobody without a handshake that shows our certificate and verifies the client's.
+    /// Serves nobody without a handshake that shows our certificate and verifies what `clients` must show.
     #[must_use]
-    pub fn secured_by(self, credential: Credential) -> Self {
+    pub fn secured_by(self, credential: Credential, clients: Clients) -> Self {
         Self {
-            credential: Some(credential),
+            tls: Some((credential, clients)),
             ..self
         }
     }
 
-    /// Whether clients need a certificate.
+    /// Whether connections are encrypted.
     pub fn is_secured(&self) -> bool {
-        self.credential.is_some()
+        self.tls.is_some()
     }
 
     /// The file to be removed when nobody serves the socket any more.
@@ -167,7 +168,7 @@ impl Bound {
         &self.address
     }
 
-    /// A second handle on the same socket, for another worker.
+    /// A second handle on the same socket, for another thread.
     pub fn try_clone(&self) -> io::Result<Self> {
         let socket = match &self.socket {
             Socket::Unix(listener) => Socket::Unix(listener.try_clone()?),
@@ -176,16 +177,15 @@ impl Bound {
         Ok(Self {
             socket,
             address: self.address.clone(),
-            credential: self.credential.clone(),
+            tls: self.tls.clone(),
             file: self.file.clone(),
         })
     }
 
-    /// Accepts connections on the current runtime until a stop begins; at most `places` are open at once.
-    pub(super) fn accept(
+    /// Accepts connections on the current runtime until a stop begins. `errors` is told of each failure to accept.
+    pub(crate) fn accept(
         self,
-        places: Arc<Semaphore>,
-        handshakes: HandshakeLimits,
+        terms: Terms,
         shutdown: Shutdown,
         errors: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<ReceiverStream<io::Result<Connection>>> {
@@ -193,23 +193,19 @@ impl Bound {
             Socket::Unix(listener) => Listener::Unix(UnixListener::from_std(listener)?),
             Socket::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
         };
-        let patience = handshakes.time;
         let mut handshakes = self
-            .credential
-            .map(|credential| Handshakes::new(credential, handshakes))
-            .transpose()
-            .map_err(io::Error::other)?;
+            .tls
+            .map(|(credential, clients)| Handshakes::new(credential, clients, terms.clone()))
+            .transpose()?;
         let (sender, receiver) = mpsc::channel(ACCEPT_QUEUE);
         let accepting = async move {
             loop {
-                // Semaphores of this listener are never closed.
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                    return;
-                };
+                // Waited for and not kept: a listener that nobody comes to must not keep a place from one that is busy.
+                drop(terms.places.acquire().await);
                 let (stream, peer) =
                     match (listener.next(&self.address, &errors).await, &mut handshakes) {
                         (Arrival::Tcp(stream, remote), Some(handshakes)) => {
-                            handshakes.begin((stream, remote), place, sender.clone());
+                            handshakes.begin(stream, remote, sender.clone());
                             continue;
                         }
                         (Arrival::Tcp(stream, remote), None) => {
@@ -217,8 +213,13 @@ impl Bound {
                         }
                         (Arrival::Unix(stream, peer), _) => (Stream::Unix(stream), peer),
                     };
+                // Places are never closed.
+                let Ok(place) = Arc::clone(&terms.places).acquire_owned().await else {
+                    return;
+                };
                 let proxy = Proxy::Plain(peer);
-                let connection = Connection::new(stream, proxy, place, PREFACE, patience);
+                let (words, patience) = (stream.first_words(), terms.patience);
+                let connection = Connection::new(stream, proxy, place, words, patience);
                 if sender.send(Ok(connection)).await.is_err() {
                     return;
                 }

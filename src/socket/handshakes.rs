@@ -10,72 +10,72 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::tls::{Acceptor, Credential, HandshakeError};
+use crate::identity::Peer;
+use crate::tls::{Acceptor, Clients, Credential, HandshakeError};
 
-use super::connection::{Connection, PREFACE, Proxy, Stream};
+use super::Terms;
+use super::connection::{Connection, Proxy, Stream};
 
-/// How long a handshake may take, and how many may be under way.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct HandshakeLimits {
-    pub(super) time: Duration,
-    pub(super) most: usize,
-}
-
-/// The handshakes of one listener on one worker. Dropping it gives all of them up.
+/// The handshakes of one listener on one thread. Dropping it gives all of them up.
 #[derive(Debug)]
 pub(super) struct Handshakes {
     credential: Credential,
     acceptor: Acceptor,
-    limits: HandshakeLimits,
+    terms: Terms,
     /// Oldest first; some may have ended.
     pending: VecDeque<AbortOnDropHandle<()>>,
     quiet: Quiet,
 }
 
 impl Handshakes {
-    pub(super) fn new(credential: Credential, limits: HandshakeLimits) -> io::Result<Self> {
-        let acceptor = credential.acceptor().map_err(io::Error::other)?;
+    pub(super) fn new(credential: Credential, clients: Clients, terms: Terms) -> io::Result<Self> {
+        let acceptor = credential.acceptor(clients).map_err(io::Error::other)?;
         Ok(Self {
             credential,
             acceptor,
-            limits,
+            terms,
             pending: VecDeque::new(),
             quiet: Quiet::default(),
         })
     }
 
-    /// Begins a handshake; the connection goes to `accepted` if it succeeds.
+    /// Begins a handshake; the connection goes to `accepted` if it succeeds and there is a place for it.
     pub(super) fn begin(
         &mut self,
-        (tcp, remote): (TcpStream, SocketAddr),
-        place: OwnedSemaphorePermit,
+        tcp: TcpStream,
+        remote: SocketAddr,
         accepted: mpsc::Sender<io::Result<Connection>>,
     ) {
-        if self.pending.len() >= self.limits.most {
+        if self.pending.len() >= self.terms.most_handshakes {
             self.pending.retain(|handshake| !handshake.is_finished());
         }
-        while self.pending.len() >= self.limits.most {
+        while self.pending.len() >= self.terms.most_handshakes {
             self.pending.pop_front();
             self.credential.crowded_out();
         }
         let credential = self.credential.clone();
         let acceptor = self.acceptor.clone();
-        let (time, quiet) = (self.limits.time, self.quiet.clone());
+        let (terms, quiet) = (self.terms.clone(), self.quiet.clone());
         let handshake = tokio::spawn(async move {
-            match credential.accept(&acceptor, tcp, time).await {
-                Ok((stream, session)) => {
-                    let stream = Stream::Tls(Box::new(stream));
-                    let connection =
-                        Connection::new(stream, Proxy::Tls(session), place, PREFACE, time);
-                    // Nobody takes it once a stop has begun.
-                    let _stopping = accepted.send(Ok(connection)).await;
-                }
-                Err(error) => quiet.tell(&credential, remote, &error),
-            }
+            let (stream, session) = match credential.accept(&acceptor, tcp, terms.patience).await {
+                Ok(accepted) => accepted,
+                Err(error) => return quiet.tell(&credential, remote, &error),
+            };
+            // Places are never closed.
+            let Ok(place) = Arc::clone(&terms.places).acquire_owned().await else {
+                return;
+            };
+            let proxy = session.map_or(Proxy::Plain(Peer::Anonymous(remote)), Proxy::Tls);
+            let stream = Stream::Tls(Box::new(stream));
+            let first_words = stream.first_words();
+            let connection = Connection::new(stream, proxy, place, first_words, terms.patience)
+                .ending_after(terms.age + terms.leave);
+            // Nobody takes it once a stop has begun.
+            let _stopping = accepted.send(Ok(connection)).await;
         });
         self.pending.push_back(AbortOnDropHandle::new(handshake));
     }
