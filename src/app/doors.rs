@@ -37,20 +37,21 @@ pub(super) struct Behind {
 impl Doors {
     /// Binds every socket but the one for probes.
     pub(super) fn bind(listen: &Listen, credentials: &Credentials) -> Result<Self, StartError> {
-        let secure = |listener: &Option<TlsListener>, clients| {
+        let (workloads, anybody) = (Clients::Workloads, Clients::Anybody);
+        let secured = |listener: &Option<TlsListener>, clients, kind| {
             let Some(TlsListener { tcp, tls }) = listener else {
                 return Ok(None);
             };
-            bind(&Address::Tcp(*tcp), Some(tls), clients, credentials).map(Some)
+            secure(&Address::Tcp(*tcp), tls, clients, kind, credentials).map(Some)
         };
-        let proxies = listen.ext_authz.iter().map(|it| {
-            let tls = it.tls.as_deref();
-            bind(&it.address, tls, Clients::Workloads, credentials)
+        let proxies = listen.ext_authz.iter().map(|it| match &it.tls {
+            Some(tls) => secure(&it.address, tls, workloads, "ext_authz", credentials),
+            None => Ok(Bound::bind(&it.address)?),
         });
         Ok(Self {
             ext_authz: proxies.collect::<Result<_, _>>()?,
-            mesh: secure(&listen.mesh, Clients::Workloads)?,
-            http: secure(&listen.http, Clients::Anybody)?,
+            mesh: secured(&listen.mesh, workloads, "mesh")?,
+            http: secured(&listen.http, anybody, "http")?,
         })
     }
 
@@ -119,21 +120,19 @@ impl Behind {
     }
 }
 
-fn bind(
+fn secure(
     address: &Address,
-    tls: Option<&str>,
+    tls: &str,
     clients: Clients,
+    kind: &'static str,
     credentials: &Credentials,
 ) -> Result<Bound, StartError> {
-    let bound = Bound::bind(address)?;
-    let Some(name) = tls else {
-        return Ok(bound);
-    };
     // The configuration was refused where the name is not there; a listener must never lose its TLS all the same.
-    match credentials.get(name) {
-        Some(credential) => Ok(bound.secured_by(credential.clone(), clients)),
-        None => Err(StartError::NoCredential(name.to_owned())),
-    }
+    let Some(credential) = credentials.get(tls) else {
+        return Err(StartError::NoCredential(tls.to_owned()));
+    };
+    let bound = Bound::bind(address)?;
+    Ok(bound.secured_by(credential.clone(), clients, kind))
 }
 
 /// Of any kind, over `http`; a gRPC call that takes too long is told so before.

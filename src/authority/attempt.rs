@@ -21,7 +21,9 @@ use crate::permission::{Reason, Standing};
 pub(super) struct Attempt<'a> {
     pub(super) findings: Findings,
     authority: &'a Authority,
-    question: &'a Question<'a>,
+    peer: Option<&'a Peer>,
+    /// The request, where there is one and it could be read.
+    question: Option<&'a Question<'a>>,
     id: DecisionId,
     now: Timestamp,
     started: Instant,
@@ -29,11 +31,17 @@ pub(super) struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(authority: &'a Authority, question: &'a Question<'a>) -> Self {
+    /// Begins with whoever asks, `None` for this process itself, and the request, if there is one.
+    pub(super) fn new(
+        authority: &'a Authority,
+        peer: Option<&'a Peer>,
+        question: Option<&'a Question<'a>>,
+    ) -> Self {
         let now = authority.clock.now();
         Self {
             findings: Findings::default(),
             authority,
+            peer,
             question,
             id: decision_id(now),
             now,
@@ -71,7 +79,7 @@ impl<'a> Attempt<'a> {
 
     fn record(&self, decision: &Decision) -> Record {
         let Findings {
-            pep,
+            asker,
             host,
             path,
             caller,
@@ -96,7 +104,7 @@ impl<'a> Attempt<'a> {
             (Some(caller), Some(Standing::OrphanAgent)) => Actor::Agent(caller.clone()),
             (Some(caller), _) => Actor::Workload(caller.clone()),
         };
-        let http = self.question.http.as_ref();
+        let http = self.question.and_then(|it| it.http.as_ref());
         let policy_words = verdict.as_ref().and_then(|it| it.reason.as_deref());
         let shadowed = decision.mode == Mode::Shadow;
         Record {
@@ -125,7 +133,10 @@ impl<'a> Attempt<'a> {
                 } else {
                     audit::Protocol::Http
                 },
-                route: operation.as_ref().map(|it| Text::from(&*it.route)),
+                route: operation
+                    .as_ref()
+                    .and_then(|it| it.route.as_deref())
+                    .map(Text::from),
             }),
             request_id: http
                 .and_then(|http| http.headers.single("x-request-id").ok().flatten())
@@ -133,10 +144,10 @@ impl<'a> Attempt<'a> {
             source: self.source(),
             destination: self
                 .question
-                .destination
+                .and_then(|it| it.destination)
                 .and_then(|principal| principal.parse().ok())
                 .map(|spiffe_id| Destination { spiffe_id }),
-            pep: pep.and_then(|_trusted| asking(&self.question.peer)),
+            pep: asker.as_ref().and(self.peer).and_then(asking),
             mode: Some(match decision.mode {
                 Mode::Enforce => audit::Mode::Enforce,
                 Mode::Shadow => audit::Mode::Shadow,
@@ -166,7 +177,8 @@ impl<'a> Attempt<'a> {
     }
 
     fn source(&self) -> Option<Source> {
-        let ip: Option<IpAddr> = self.question.source_ip.and_then(|ip| ip.parse().ok());
+        let ip = self.question.and_then(|it| it.source_ip);
+        let ip: Option<IpAddr> = ip.and_then(|ip| ip.parse().ok());
         let spiffe_id = self.findings.hop.clone();
         (ip.is_some() || spiffe_id.is_some()).then_some(Source { ip, spiffe_id })
     }
@@ -183,7 +195,7 @@ impl Drop for Attempt<'_> {
             id: self.id,
             outcome: Outcome::Deny(Denial::because(
                 Reason::DeadlineExceeded,
-                "the proxy went away before the decision",
+                "the asker went away before the decision",
             )),
             tier: self.findings.tier,
             mode: Mode::Enforce,

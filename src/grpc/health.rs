@@ -12,10 +12,17 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::lifecycle::{Readiness, Shutdown};
 
-use super::EXT_AUTHZ;
+use super::{AUTHORIZATION, EXT_AUTHZ};
 
 /// The services that health checks may ask for.
-pub const HEALTH_SERVICES: [&str; 5] = ["", "liveness", "readiness", "startup", EXT_AUTHZ];
+pub const HEALTH_SERVICES: [&str; 6] = [
+    "",
+    "liveness",
+    "readiness",
+    "startup",
+    EXT_AUTHZ,
+    AUTHORIZATION,
+];
 
 /// What a health check learns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,14 @@
-//! The gRPC doors: Envoy's `ext_authz`, and the [`Services`] that workloads and people reach.
+//! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs, and the [`Services`] that workloads and
+//! people reach.
 //!
 //! Turns wire messages into attache's own words and back; decides nothing itself. On `ext_authz` every fault on the way
 //! becomes an explicit denial ([`rescue`]), elsewhere an error of the call ([`guard`]); connections and messages are
 //! bounded by [`Limits`].
 
 mod answer;
+mod authorization;
 mod connection;
+mod deadline;
 mod ext_authz;
 mod guard;
 mod health;
@@ -26,8 +29,9 @@ use tokio::sync::Semaphore;
 
 use crate::authority::Authority;
 use crate::lifecycle::Shutdown;
-use crate::socket::Bound;
+use crate::socket::{Address, Bound};
 
+pub use authorization::{AddressError, AuthorizationClient};
 pub use health::{HEALTH_SERVICES, HealthClientError, ServingStatus, health_routes, query_health};
 pub use limits::Limits;
 pub use rehearsal::{Rehearsal, RehearsalError, RequestFlags};
@@ -35,19 +39,24 @@ pub use services::{LONGEST_CALL, MeshServer, Services};
 
 use ext_authz::ExtAuthz;
 use proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
-use rescue::RescueLayer;
+use rescue::{Door, RescueLayer};
 use server::Entrance;
 
 /// The name of Envoy's authorization service, as health checks ask for it.
 pub const EXT_AUTHZ: &str = "envoy.service.auth.v3.Authorization";
+/// The name of our own service of decisions, as health checks ask for it.
+pub const AUTHORIZATION: &str = authorization::NAME;
 
-/// Serves `ext_authz` on sockets; shared by all listeners and workers.
+/// Serves `ext_authz` on sockets, and decisions for programs on those of them that are Unix sockets; shared by all
+/// listeners and workers.
 #[derive(Debug, Clone)]
 pub struct ExtAuthzServer {
     authority: Arc<Authority>,
     limits: Limits,
     in_flight: Arc<Semaphore>,
     entrance: Entrance,
+    /// Calls of programs may take long, and must not take a proxy's place.
+    inquiries: Arc<Semaphore>,
 }
 
 impl ExtAuthzServer {
@@ -57,6 +66,7 @@ impl ExtAuthzServer {
         Self {
             in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
             entrance: Entrance::new(Arc::clone(&authority), &limits, longest),
+            inquiries: Arc::new(Semaphore::new(limits.max_in_flight)),
             authority,
             limits,
         }
@@ -66,9 +76,19 @@ impl ExtAuthzServer {
     pub async fn serve(self, bound: Bound, shutdown: Shutdown) -> io::Result<()> {
         let rescue = RescueLayer {
             authority: Arc::clone(&self.authority),
+            door: Door::Proxy,
             in_flight: self.in_flight,
             // The decision keeps its own, shorter limit; this one ends requests that never arrive whole.
             time_limit: self.limits.request_timeout + STALL_MARGIN,
+        };
+        // On TCP, anything in the pod could ask about anybody.
+        let decisions = match bound.address() {
+            Address::Unix { .. } => Some(authorization::service(
+                Arc::clone(&self.authority),
+                &self.limits,
+                self.inquiries,
+            )),
+            Address::Tcp(_) => None,
         };
         let check = ExtAuthz::new(self.authority, self.limits.request_timeout);
         let service =
@@ -79,6 +99,7 @@ impl ExtAuthzServer {
             .server(secured)
             .layer(rescue)
             .add_service(service)
+            .add_optional_service(decisions)
             .serve_with_incoming_shutdown(connections, async move { shutdown.draining().await })
             .await
             .map_err(io::Error::other)

@@ -26,6 +26,7 @@ use crate::authority::Authority;
 use crate::lifecycle::Shutdown;
 use crate::socket::Bound;
 
+use super::authorization;
 use super::guard::GuardLayer;
 use super::limits::Limits;
 use super::server::Entrance;
@@ -35,6 +36,8 @@ use super::server::Entrance;
 pub struct Services {
     authority: Arc<Authority>,
     limits: Limits,
+    /// Decisions under way, over both kinds of listeners.
+    inquiries: Arc<Semaphore>,
     health: axum::Router,
 }
 
@@ -42,6 +45,7 @@ impl Services {
     /// Services within `limits`; `health` comes from [`health_routes`](super::health_routes).
     pub fn new(authority: Arc<Authority>, limits: Limits, health: axum::Router) -> Self {
         Self {
+            inquiries: Arc::new(Semaphore::new(limits.max_in_flight)),
             authority,
             limits,
             health,
@@ -54,7 +58,13 @@ impl Services {
             in_flight: Arc::new(Semaphore::new(self.limits.max_in_flight)),
             time_limit: LONGEST_CALL,
         };
+        let decisions = authorization::service(
+            Arc::clone(&self.authority),
+            &self.limits,
+            Arc::clone(&self.inquiries),
+        );
         Routes::from(self.health.clone())
+            .add_service(decisions)
             .into_axum_router()
             .layer(guard)
     }

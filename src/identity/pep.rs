@@ -51,6 +51,15 @@ pub enum Pep {
     Mesh,
 }
 
+/// A peer that may ask for decisions in words of its own, and about whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asker {
+    /// About any caller.
+    Pep(Pep),
+    /// About itself only: a workload that `peps` does not name.
+    Itself(SpiffeId),
+}
+
 /// How far peers without a certificate are trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -145,6 +154,18 @@ impl PepRules {
         }
     }
 
+    /// About whom `peer` may ask at `now` without a request in hand; an error where it may not ask at all.
+    pub fn judge_asker(&self, peer: &Peer, now: Timestamp) -> Result<Asker, UntrustedPeer> {
+        match (self.judge(peer, now), peer) {
+            (Ok(pep), _) => Ok(Asker::Pep(pep)),
+            // Its certificate is good, else it would be another error.
+            (Err(UntrustedPeer::NotAPep(id)), Peer::Mesh(_)) if self.accepts(&id) => {
+                Ok(Asker::Itself(id))
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
     /// Whether `context_extensions` from this PEP may name resource and action.
     pub fn may_name_operations(&self, pep: Pep) -> bool {
         self.context_extensions.contains(&pep)
@@ -159,12 +180,15 @@ impl PepRules {
         if !peer.vouched {
             return Err(UntrustedPeer::NotVouched(id.clone()));
         }
-        let accepted = self.trust_domains.iter().any(|domain| domain.contains(id));
-        if accepted && self.peps.iter().any(|pattern| pattern.matches(id)) {
+        if self.accepts(id) && self.peps.iter().any(|pattern| pattern.matches(id)) {
             Ok(Pep::Mesh)
         } else {
             Err(UntrustedPeer::NotAPep(id.clone()))
         }
+    }
+
+    fn accepts(&self, id: &SpiffeId) -> bool {
+        self.trust_domains.iter().any(|domain| domain.contains(id))
     }
 
     fn check_uid(&self, uid: Option<u32>) -> Result<(), UntrustedPeer> {

@@ -38,6 +38,9 @@ pub trait PolicyEngine: fmt::Debug + Send + Sync {
     /// Asks for a verdict.
     async fn evaluate(&self, query: Query) -> Result<Verdict, PolicyError>;
 
+    /// Whether the engine could answer at this moment; the error says why not.
+    async fn health(&self) -> Result<(), PolicyError>;
+
     /// The content of the policy that would answer now, as far as it is known here.
     fn revision(&self) -> Arc<str>;
 }

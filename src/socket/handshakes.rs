@@ -15,10 +15,11 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::identity::Peer;
-use crate::tls::{Acceptor, Clients, Credential, HandshakeError};
+use crate::tls::{Acceptor, Credential, HandshakeError};
 
 use super::Terms;
 use super::connection::{Connection, Proxy, Stream};
+use super::listener::Secured;
 
 /// The handshakes of one listener on one thread. Dropping it gives all of them up.
 #[derive(Debug)]
@@ -32,14 +33,25 @@ pub(super) struct Handshakes {
 }
 
 impl Handshakes {
-    pub(super) fn new(credential: Credential, clients: Clients, terms: Terms) -> io::Result<Self> {
-        let acceptor = credential.acceptor(clients).map_err(io::Error::other)?;
+    pub(super) fn new(secured: Secured, terms: Terms) -> io::Result<Self> {
+        let Secured {
+            credential,
+            clients,
+            listener,
+        } = secured;
+        let acceptor = credential
+            .acceptor(clients, listener)
+            .map_err(io::Error::other)?;
+        let quiet = Quiet {
+            listener,
+            until: Arc::default(),
+        };
         Ok(Self {
             credential,
             acceptor,
             terms,
             pending: VecDeque::new(),
-            quiet: Quiet::default(),
+            quiet,
         })
     }
 
@@ -55,7 +67,7 @@ impl Handshakes {
         }
         while self.pending.len() >= self.terms.most_handshakes {
             self.pending.pop_front();
-            self.credential.crowded_out();
+            self.credential.crowded_out(&self.acceptor);
         }
         let credential = self.credential.clone();
         let acceptor = self.acceptor.clone();
@@ -82,8 +94,9 @@ impl Handshakes {
 }
 
 /// Tells of a refused client at most once a second; the metric counts all of them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Quiet {
+    listener: &'static str,
     until: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -97,7 +110,8 @@ impl Quiet {
         *until = Some(now + QUIET);
         drop(until);
         let error = crate::text::sentence(error);
-        tracing::warn!(tls = credential.name(), %remote, error, "client refused");
+        let (tls, listener) = (credential.name(), self.listener);
+        tracing::warn!(tls, listener, %remote, error, "client refused");
     }
 }
 
@@ -151,7 +165,10 @@ mod tests {
             &mut Registry::default(),
         );
         let credential = credentials.get("mesh").unwrap();
-        let quiet = Quiet::default();
+        let quiet = Quiet {
+            listener: "ext_authz",
+            until: Arc::default(),
+        };
         let _logging = tracing::subscriber::set_default(subscriber);
         for port in [1, 2] {
             let remote = SocketAddr::from(([192, 0, 2, 7], port));

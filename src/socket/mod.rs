@@ -8,6 +8,7 @@
 //! **When it fails** the connection is closed. Accepting goes on whatever happens: descriptors may run out and come back.
 
 mod admitted;
+mod arrival;
 mod connection;
 mod handshakes;
 mod listener;

@@ -150,17 +150,23 @@ impl Credential {
             .await
             .map_err(HandshakeError::Timeout)
             .flatten();
-        self.metrics().handshake(match &accepted {
+        let result = match &accepted {
             Ok(_) => "accepted",
             Err(HandshakeError::Failed(_) | HandshakeError::NotOurs) => "refused",
             Err(HandshakeError::Timeout(_)) => "timeout",
-        });
+        };
+        self.metrics().handshake(acceptor.listener, result);
         accepted
     }
 
+    /// Makes the counts of a kind of listener visible before anybody has come.
+    pub fn shown_by(&self, listener: &'static str) {
+        self.metrics().shown_by(listener);
+    }
+
     /// Counts a handshake that was given up in favour of newer ones.
-    pub fn crowded_out(&self) {
-        self.metrics().handshake("crowded_out");
+    pub fn crowded_out(&self, acceptor: &Acceptor) {
+        self.metrics().handshake(acceptor.listener, "crowded_out");
     }
 
     fn session(
@@ -192,8 +198,13 @@ impl Credential {
         })))
     }
 
-    /// What accepts connections with this credential, whatever its material is at the time.
-    pub fn acceptor(&self, clients: Clients) -> Result<Acceptor, rustls::Error> {
+    /// What accepts connections with this credential, whatever its material is at the time. Metrics name the kind of
+    /// `listener`.
+    pub fn acceptor(
+        &self,
+        clients: Clients,
+        listener: &'static str,
+    ) -> Result<Acceptor, rustls::Error> {
         let judge = Arc::new(Judge {
             credential: self.clone(),
             clients,
@@ -207,7 +218,11 @@ impl Credential {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         let tls = TlsAcceptor::from(Arc::new(config));
-        Ok(Acceptor { tls, clients })
+        Ok(Acceptor {
+            tls,
+            clients,
+            listener,
+        })
     }
 }
 
@@ -245,6 +260,7 @@ pub fn speaks_http2(stream: &Stream) -> bool {
 pub struct Acceptor {
     tls: TlsAcceptor,
     clients: Clients,
+    listener: &'static str,
 }
 
 impl std::fmt::Debug for Acceptor {

@@ -35,7 +35,11 @@ impl Server {
         let text = read("deploy/dev.yaml")
             .replace("127.0.0.1:9191", "127.0.0.1:0")
             .replace("127.0.0.1:8082", "127.0.0.1:0")
-            .replace("sinks: [stdout]", "sinks: [{jsonl: audit.jsonl}]");
+            .replace("sinks: [stdout]", "sinks: [{jsonl: audit.jsonl}]")
+            .replace(
+                "listen:\n",
+                "listen:\n  mesh: {tcp: \"127.0.0.1:0\", tls: mesh}\n",
+            );
         let text = format!("{text}\n{}", certificate_files(folder.path()));
         std::fs::write(&file, text).unwrap();
         let config = Config::read(&file).unwrap();

@@ -165,7 +165,8 @@ async fn our_own_listener_is_asked_by_its_id() {
     let refused = ours.client(OPA).get(&url).send().await.unwrap_err();
     let said = format!("{refused:?}");
     assert!(said.contains("Unexpected"), "{said}");
-    let accepted = "attache_tls_handshakes_total{tls=\"mesh\",result=\"accepted\"}";
+    let accepted =
+        "attache_tls_handshakes_total{tls=\"mesh\",listener=\"http\",result=\"accepted\"}";
     assert_eq!(house.metric(accepted).await, 1);
 }
 

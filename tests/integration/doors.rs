@@ -22,6 +22,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::harness::ask;
 use crate::harness::binary::{ended, serve, signal};
+use crate::harness::decisions::{CHECK, Decision, about, call};
 use crate::harness::house::{PATIENCE, eventually_async};
 use crate::harness::mesh::{Client, ENVOY, SELF, address, ask_over, doors, plan};
 use crate::harness::pki::{Authority, Identity, Leaf};
@@ -492,4 +493,36 @@ async fn spoken_to(client: &Client, address: SocketAddr, words: &[u8]) -> Option
         (!said.is_empty()).then_some(said)
     };
     tokio::time::timeout(PATIENCE, talk).await.expect("an end")
+}
+
+/// What somebody is told who asks whether `caller` may read a document.
+async fn told(client: &Client, address: SocketAddr, caller: &str) -> (bool, String) {
+    let channel = client.connect(address).await.unwrap();
+    let question = about(caller, "documents/42", "read");
+    let decision: Decision = call(&channel, CHECK, question).await.unwrap();
+    (decision.allowed, decision.reason_code)
+}
+
+#[tokio::test]
+async fn a_workload_may_ask_about_itself_and_a_proxy_about_anybody() {
+    let (house, authority) = open().await;
+    let workload = Client::new(&authority, Some(authority.svid(WORKLOAD)));
+    let proxy = Client::new(&authority, Some(authority.svid(ENVOY)));
+    let (yes, no) = ((true, String::new()), (false, "untrusted_peer".to_owned()));
+    for door in [mesh(&house), http(&house)] {
+        assert_eq!(told(&workload, door, "").await, yes);
+        assert_eq!(told(&workload, door, WORKLOAD).await, yes);
+        assert_eq!(
+            told(&workload, door, "spiffe://example.org/svc/other").await,
+            no
+        );
+        assert_eq!(told(&proxy, door, WORKLOAD).await, yes);
+    }
+    let anonymous = Client::new(&authority, None);
+    let channel = anonymous.connect(http(&house)).await.unwrap();
+    for caller in ["", WORKLOAD] {
+        let question = about(caller, "documents/42", "read");
+        let refused = call::<_, Decision>(&channel, CHECK, question).await;
+        assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+    }
 }

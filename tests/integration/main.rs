@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod authorization;
 mod certificates;
 mod check;
 mod connector;

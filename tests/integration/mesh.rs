@@ -120,7 +120,8 @@ async fn certificates_that_are_no_svids_of_ours_end_the_handshake() {
         let refused = Client::new(&authority, identity).ask(address).await;
         assert!(refused.is_err(), "{case}: {refused:?}");
     }
-    let refused = "attache_tls_handshakes_total{tls=\"mesh\",result=\"refused\"}";
+    let refused =
+        "attache_tls_handshakes_total{tls=\"mesh\",listener=\"ext_authz\",result=\"refused\"}";
     eventually_async("the last refusal", || async {
         (house.metric(refused).await >= count).then_some(())
     })
@@ -224,7 +225,8 @@ async fn silent_connections_neither_block_nor_stay() {
     }
     let (mut tcp, _) = mute.into_inner();
     assert!(ended(&mut tcp).await, "still open");
-    let timeouts = "attache_tls_handshakes_total{tls=\"mesh\",result=\"timeout\"}";
+    let timeouts =
+        "attache_tls_handshakes_total{tls=\"mesh\",listener=\"ext_authz\",result=\"timeout\"}";
     // A connection is closed just before it is counted.
     eventually_async("every timeout", || async {
         (house.metric(timeouts).await == 401).then_some(())
@@ -247,7 +249,8 @@ async fn where_there_are_too_many_handshakes_the_oldest_is_given_up() {
     let envoy = Client::new(&authority, Some(authority.svid(ENVOY)));
     assert!(envoy.ask(address).await.unwrap().is_allowed());
     assert!(ended(&mut oldest).await);
-    let crowded = "attache_tls_handshakes_total{tls=\"mesh\",result=\"crowded_out\"}";
+    let crowded =
+        "attache_tls_handshakes_total{tls=\"mesh\",listener=\"ext_authz\",result=\"crowded_out\"}";
     assert!(house.metric(crowded).await >= 13);
 }
 

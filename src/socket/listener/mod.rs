@@ -10,9 +10,8 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -21,6 +20,7 @@ use crate::lifecycle::Shutdown;
 use crate::tls::{Clients, Credential};
 
 use super::Terms;
+use super::arrival::{Arrival, Listener};
 use super::connection::{Connection, Proxy, Stream};
 use super::handshakes::Handshakes;
 
@@ -43,9 +43,20 @@ pub enum Address {
 pub struct Bound {
     socket: Socket,
     address: Address,
-    /// Where connections are encrypted: what is shown, and what is asked for.
-    tls: Option<(Credential, Clients)>,
+    /// Where connections are encrypted.
+    tls: Option<Secured>,
     file: Option<SocketFile>,
+}
+
+/// How connections are encrypted.
+#[derive(Debug, Clone)]
+pub(super) struct Secured {
+    /// What is shown.
+    pub(super) credential: Credential,
+    /// What is asked for.
+    pub(super) clients: Clients,
+    /// Which kind of listener it is, for metrics and logs.
+    pub(super) listener: &'static str,
 }
 
 /// The file of a Unix socket that this process made.
@@ -144,11 +155,23 @@ impl Bound {
         })
     }
 
-    /// Serves nobody without a handshake that shows our certificate and verifies what `clients` must show.
+    /// Serves nobody without a handshake that shows our certificate and verifies what `clients` must show. Metrics and logs
+    /// name the kind of `listener`.
     #[must_use]
-    pub fn secured_by(self, credential: Credential, clients: Clients) -> Self {
+    pub fn secured_by(
+        self,
+        credential: Credential,
+        clients: Clients,
+        listener: &'static str,
+    ) -> Self {
+        credential.shown_by(listener);
+        let secured = Secured {
+            credential,
+            clients,
+            listener,
+        };
         Self {
-            tls: Some((credential, clients)),
+            tls: Some(secured),
             ..self
         }
     }
@@ -195,7 +218,7 @@ impl Bound {
         };
         let mut handshakes = self
             .tls
-            .map(|(credential, clients)| Handshakes::new(credential, clients, terms.clone()))
+            .map(|secured| Handshakes::new(secured, terms.clone()))
             .transpose()?;
         let (sender, receiver) = mpsc::channel(ACCEPT_QUEUE);
         let accepting = async move {
@@ -233,66 +256,6 @@ impl Bound {
         });
         Ok(ReceiverStream::new(receiver))
     }
-}
-
-#[derive(Debug)]
-enum Listener {
-    Unix(UnixListener),
-    Tcp(TcpListener),
-}
-
-enum Arrival {
-    Unix(UnixStream, Peer),
-    Tcp(TcpStream, SocketAddr),
-}
-
-impl Listener {
-    /// The next connection, however long errors last.
-    async fn next(&self, address: &Address, errors: &(impl Fn() + Send + Sync)) -> Arrival {
-        let mut failures = 0_u32;
-        loop {
-            match self.accept().await {
-                Ok(arrival) => {
-                    if failures > 0 {
-                        tracing::info!(%address, failures, "accepting connections again");
-                    }
-                    return arrival;
-                }
-                // The client was gone before we looked: nothing is wrong here.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    errors();
-                    if failures == 0 {
-                        tracing::warn!(%address, %error, "cannot accept connections; trying on");
-                    }
-                    let pause = backoff(failures);
-                    failures = failures.saturating_add(1);
-                    tokio::time::sleep(pause).await;
-                }
-            }
-        }
-    }
-
-    async fn accept(&self) -> io::Result<Arrival> {
-        match self {
-            Self::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
-                Ok(Arrival::Unix(stream, Peer::Unix { uid }))
-            }
-            Self::Tcp(listener) => {
-                let (stream, remote) = listener.accept().await?;
-                // Answers are small and awaited: never hold one back for more data.
-                stream.set_nodelay(true)?;
-                Ok(Arrival::Tcp(stream, remote))
-            }
-        }
-    }
-}
-
-/// 10 ms doubling to one second.
-fn backoff(failures: u32) -> Duration {
-    Duration::from_millis(10_u64.saturating_mul(1 << failures.min(7))).min(Duration::from_secs(1))
 }
 
 fn advice(kind: io::ErrorKind) -> &'static str {

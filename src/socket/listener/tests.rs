@@ -1,7 +1,9 @@
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio_stream::StreamExt as _;
 
@@ -104,15 +106,6 @@ fn what_the_system_refuses_comes_with_advice() {
         assert!(error.contains(advice), "{error}");
         assert!(error.contains(&address.to_string()), "{error}");
     }
-}
-
-#[test]
-fn waiting_after_failures_doubles_to_a_second_and_no_further() {
-    let waits: Vec<_> = (0..=8)
-        .map(|failures| backoff(failures).as_millis())
-        .collect();
-    assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
-    assert_eq!(backoff(u32::MAX), Duration::from_secs(1));
 }
 
 #[tokio::test]
