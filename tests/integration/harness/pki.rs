@@ -103,6 +103,12 @@ impl Authority {
         self.sign(signing(trust_domain, usages, DAY))
     }
 
+    /// With a certificate that ends so many seconds from now.
+    pub(crate) fn subordinate_ending(&self, trust_domain: &str, until: i64) -> Self {
+        let usages = vec![KeyUsagePurpose::KeyCertSign];
+        self.sign(signing(trust_domain, usages, until))
+    }
+
     /// An authority below this one that may name workloads of `permitted` only: `NameConstraints` of type URI, critical
     /// (RFC 5280 section 4.2.1.10).
     pub(crate) fn constrained(&self, trust_domain: &str, permitted: &str) -> Self {
