@@ -127,12 +127,6 @@ impl Authority {
         self.sign(params)
     }
 
-    /// With a certificate that ends so many seconds from now.
-    pub(crate) fn subordinate_ending(&self, trust_domain: &str, until: i64) -> Self {
-        let usages = vec![KeyUsagePurpose::KeyCertSign];
-        self.sign(signing(trust_domain, usages, until))
-    }
-
     fn sign(&self, params: CertificateParams) -> Self {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
