@@ -3,13 +3,17 @@
 //! A policy can refuse or raise the tier of what attache's own rules let pass; it can never grant what they refuse.
 //! Undefined results are refusals; every error is an error, never a verdict.
 //!
-//! [`Config`] names the files, [`Sources`] holds their text, [`Program`] is what they mean, and [`EmbeddedEngine`] lets a
-//! program serve and exchanges it. What a policy sees is [`Input`]; what it may answer is read in one place for every
-//! engine. A policy that can't be loaded is refused with [`LoadError`]s and changes nothing.
+//! There are two engines. For the embedded one [`Config`] names the files, [`Sources`] holds their text, [`Program`] is what
+//! they mean, and [`EmbeddedEngine`] lets a program serve and exchanges it. [`OpaEngine`] asks an OPA in another process.
+//! [`Judge`] is the configured one, with what stands around it. What a policy sees is [`Input`]; what it may answer is read
+//! in one place for every engine. A policy that can't be loaded is refused with [`LoadError`]s and changes nothing.
 
 mod config;
 mod embedded;
 mod input;
+mod judge;
+mod lenient;
+mod opa;
 mod output;
 mod query;
 mod rego;
@@ -22,6 +26,9 @@ use std::sync::Arc;
 pub use config::{Config, DecisionPath, DecisionPathError, Embedded, EngineKind};
 pub use embedded::{EmbeddedEngine, Reload};
 pub use input::{Context, Input, Protocol, RequestInput};
+pub use judge::{Judge, Proof, Source};
+pub use lenient::Lenient;
+pub use opa::{Endpoint, EndpointError, HealthKind, Opa, OpaEngine};
 pub use query::{Deadline, Query};
 pub use rego::Program;
 pub use source::Sources;
