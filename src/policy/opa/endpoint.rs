@@ -107,6 +107,9 @@ impl FromStr for Endpoint {
         if host.is_empty() {
             return Err(wrong("names no host"));
         }
+        if authority.port_u16().is_none() && authority.as_str().len() > host.len() {
+            return Err(wrong("has no port that could be"));
+        }
         let prefix = uri.path().trim_end_matches('/').to_owned();
         if prefix.contains("//") || prefix.split('/').any(|it| it == "." || it == "..") {
             return Err(wrong("has empty or dot segments"));

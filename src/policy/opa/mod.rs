@@ -151,6 +151,3 @@ impl PolicyEngine for OpaEngine {
         self.line.load().revision()
     }
 }
-
-#[cfg(test)]
-mod tests;
