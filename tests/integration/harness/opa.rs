@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,6 +44,10 @@ struct State {
     /// What happens to the next questions; the last one goes on happening.
     acts: Mutex<VecDeque<Vec<Step>>>,
     questions: Mutex<Vec<String>>,
+    /// Whether it says that it is well.
+    well: AtomicBool,
+    /// What it says to made-up requests.
+    trial: Mutex<String>,
     accepted: AtomicUsize,
     open: AtomicUsize,
 }
@@ -61,6 +65,8 @@ impl FaultyOpa {
         let state = Arc::new(State {
             acts: Mutex::new(acts.into_iter().collect()),
             questions: Mutex::default(),
+            well: AtomicBool::new(true),
+            trial: Mutex::new(r#"{"result": true}"#.to_owned()),
             accepted: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
         });
@@ -98,6 +104,16 @@ impl FaultyOpa {
         *self.state.acts.lock().unwrap() = VecDeque::from([act]);
     }
 
+    /// What its health is from now on.
+    pub(crate) fn is_well(&self, well: bool) {
+        self.state.well.store(well, Ordering::SeqCst);
+    }
+
+    /// What it says to made-up requests from now on.
+    pub(crate) fn says_to_trials(&self, body: &str) {
+        body.clone_into(&mut self.state.trial.lock().unwrap());
+    }
+
     /// The questions that came, head and body, but for made-up ones.
     pub(crate) fn questions(&self) -> Vec<String> {
         self.state.questions.lock().unwrap().clone()
@@ -131,11 +147,18 @@ impl State {
     async fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
         while let Some(question) = read_request(&mut stream).await? {
             if question.starts_with("GET") {
-                stream.write_all(&reply("{}")).await?;
+                let well = self.well.load(Ordering::SeqCst);
+                let status = if well {
+                    "200 OK"
+                } else {
+                    "500 Internal Server Error"
+                };
+                stream.write_all(&with_status(status, "", "{}")).await?;
                 continue;
             }
             if question.contains("trial.invalid") {
-                stream.write_all(&reply(r#"{"result": true}"#)).await?;
+                let trial = self.trial.lock().unwrap().clone();
+                stream.write_all(&reply(&trial)).await?;
                 continue;
             }
             self.questions.lock().unwrap().push(question);

@@ -295,11 +295,9 @@ async fn only_a_well_formed_yes_allows() {
     );
     // O16: the policy's words reach neither the client nor a line of their own in the log.
     assert!(!answer.denied.unwrap().body.contains("set-cookie"));
-    let message = record["message"].as_str().unwrap();
-    assert!(
-        !message.contains('\n') && message.contains("set-cookie"),
-        "{message}"
-    );
+    assert!(record["message"].as_str().unwrap().contains("set-cookie"));
+    let lines = std::fs::read_to_string(house.dir.path().join("audit.jsonl")).unwrap();
+    assert!(lines.lines().all(|line| line.starts_with('{')), "{lines}");
 }
 
 /// O23.
@@ -314,7 +312,7 @@ async fn nothing_of_a_request_becomes_part_of_the_address() {
     .await;
     assert_eq!(
         house.word(ask("GET", "/documents/..%3bx?a=/v1/data")).await,
-        "invalid_capture"
+        "ambiguous_path"
     );
     assert_eq!(
         house.word(ask("GET", "/documents/x.y?a=/v1/data")).await,
