@@ -1,6 +1,7 @@
 //! An OPA that fails: whatever it does, requests are denied in time, with a reason that says what it did and a record, and
 //! nothing is left over.
 
+mod commands;
 mod connections;
 mod door;
 mod settings;
