@@ -28,7 +28,7 @@ pub struct Config {
 
 /// What evaluates policy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(rename_all = "lowercase")]
 pub enum EngineKind {
     /// Rego, inside this process.
     #[default]
@@ -162,20 +162,6 @@ impl Default for Embedded {
             data: Vec::new(),
             reload: true,
             time_limit: Duration::from_millis(50),
-        }
-    }
-}
-
-impl TryFrom<String> for EngineKind {
-    type Error = String;
-
-    fn try_from(word: String) -> Result<Self, String> {
-        match word.as_str() {
-            "embedded" => Ok(Self::Embedded),
-            "opa" => Ok(Self::Opa),
-            _ => Err(format!(
-                "`{word}` is not a policy engine: write embedded or opa"
-            )),
         }
     }
 }
@@ -351,7 +337,7 @@ mod tests {
             ("opa: {health: all}", "all"),
             ("opa: {health_interval: 1ms}", "out of range"),
             ("opa: {endpiont: a}", "endpiont"),
-            ("engine: cedar", "`cedar` is not a policy engine"),
+            ("engine: cedar", "unknown variant `cedar`"),
             ("embedded: {time_limit: 0s}", "longer than 0"),
             ("embedded: {time_limit: soon}", "soon"),
             ("embedded: {modles: []}", "modles"),

@@ -176,7 +176,7 @@ mod tests {
             " ",
             "true",
             "[true]",
-            r#"[true, {}]"#,
+            "[true, {}]",
             "null",
             "<html></html>",
             r#"{"result": true"#,

@@ -227,7 +227,7 @@ async fn a_large_answer_is_given_up_at_the_limit() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
     let announced = [&head[..], b"content-length: 104857600\r\n\r\n"].concat();
     let chunked = [&head[..], b"transfer-encoding: chunked\r\n\r\n"].concat();
-    let chunk = [b"8000\r\n", &[b' '; 0x8000][..], b"\r\n"].concat();
+    let chunk = [b"1000\r\n", &[b' '; 0x1000][..], b"\r\n"].concat();
     let endless = [b"HTTP/1.1 200 OK\r\n", &b"x: y\r\n".repeat(10_000)[..]].concat();
     let reason = format!(
         r#"{{"result": {{"allow": true, "reason": "{}"}}}}"#,
