@@ -383,7 +383,7 @@ fn writer_id(clock: &dyn Clock, rng: &mut StdRng) -> String {
 
 fn judge(fixed: &Fixed, registry: &mut Registry) -> Result<Judge, StartError> {
     let policy = fixed.policy.clone();
-    let judge = policy.build(fixed.base.clone(), registry);
+    let judge = policy.build(fixed.base.clone(), None, registry);
     judge.map_err(StartError::Policy)
 }
 

@@ -36,8 +36,14 @@ pub enum Proof {
 impl Config {
     /// Makes the judge; relative paths start from `base`. Blocks on files.
     ///
-    /// Connections to OPA live on the runtime that this is called on.
-    pub fn build(self, base: PathBuf, registry: &mut Registry) -> Result<Judge, Vec<LoadError>> {
+    /// Connections to OPA live on the runtime that this is called on. `tls`, where given, says how the server of an `https`
+    /// endpoint is judged and what it is shown, in place of `policy.opa.ca_file`.
+    pub fn build(
+        self,
+        base: PathBuf,
+        tls: Option<Arc<rustls::ClientConfig>>,
+        registry: &mut Registry,
+    ) -> Result<Judge, Vec<LoadError>> {
         let default_deny = self.default_deny;
         let (engine, source) = match self.engine {
             EngineKind::Embedded => {
@@ -46,7 +52,7 @@ impl Config {
                 (asked, Source::Embedded(engine))
             }
             EngineKind::Opa => {
-                let engine = OpaEngine::build(self.opa, self.path, base, None, registry);
+                let engine = OpaEngine::build(self.opa, self.path, base, tls, registry);
                 let engine = Arc::new(engine.map_err(|error| vec![error])?);
                 // Next to the engine, inside everything else: a breaker goes here, around this `Arc`.
                 let asked = around(Arc::clone(&engine), default_deny, registry);

@@ -4,14 +4,13 @@
 //! with `REQUIRE_OPA=1` it fails instead, so that nothing disappears quietly in CI.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
     reason = "a test fails by panicking"
 )]
 
 mod answers;
+mod commands;
 mod faults;
 mod harness;
 mod same;

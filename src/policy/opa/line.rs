@@ -164,9 +164,10 @@ impl Line {
             self.pool.put_back(connection);
         }
         let document = document?;
+        let missing = document.provenance.lacks(&self.opa.bundles);
+        let missing = missing.map(|name| format!("bundle `{name}` is not active in OPA"));
         let revision = self.learn(document.provenance);
-        if let Some(missing) = self.known.load().0.lacks(&self.opa.bundles) {
-            let fault = format!("bundle `{missing}` is not active in OPA");
+        if let Some(fault) = missing {
             return Err(PolicyError::Evaluation(fault));
         }
         output::read(document.result.as_ref(), &revision)

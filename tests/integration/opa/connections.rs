@@ -28,6 +28,31 @@ async fn questions_one_after_the_other_share_a_connection() {
     assert_eq!(opa.accepted(), 1);
 }
 
+/// O02: a name that leads elsewhere by now is looked up again at the latest when its connections are too old.
+#[tokio::test]
+async fn a_connection_is_not_used_after_long_idleness_nor_in_old_age() {
+    let opa = FaultyOpa::start(says(YES)).await;
+    let engine = engine(&opa.policy(""));
+    let later = |seconds| async move {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        tokio::time::resume();
+    };
+    ask(&engine).await.unwrap();
+    later(31).await;
+    ask(&engine).await.unwrap();
+    assert_eq!(opa.accepted(), 2);
+    for _ in 0..3 {
+        later(20).await;
+        ask(&engine).await.unwrap();
+    }
+    assert_eq!(opa.accepted(), 3);
+    // One that waits for nobody is closed, too.
+    later(31).await;
+    engine.refresh().unwrap();
+    opa.is_alone().await;
+}
+
 /// O27: closed while nobody used it.
 #[tokio::test]
 async fn a_connection_that_opa_closed_between_questions_is_replaced() {
