@@ -8,17 +8,21 @@ use std::sync::Arc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::reload::notice_trial;
+use crate::audit::{Actor, Auditor, Details, EventType, Outcome, Record, Text};
 use crate::lifecycle::{Hold, Notices, Readiness, Shutdown};
-use crate::policy::{Answer, OpaEngine, PolicyError, Verdict};
+use crate::policy::{Accounting, Answer, OpaEngine, PolicyError, Verdict};
 use crate::text::sentence;
 
 /// Says how OPA is, until a stop begins.
 #[derive(Debug)]
 pub(super) struct Watch {
     engine: Arc<OpaEngine>,
+    auditor: Auditor,
     readiness: Readiness,
     notices: Notices,
     hold: Option<Hold>,
+    /// What OPA's policy was when it was last tried out.
+    revision: Option<Arc<str>>,
     /// What was last said of OPA's health and of its files, so that a change alone is logged.
     unwell: String,
     unreadable: String,
@@ -26,13 +30,20 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Where readiness depends on OPA, the process is not ready before OPA was found well.
-    pub(super) fn new(engine: Arc<OpaEngine>, readiness: Readiness, notices: Notices) -> Self {
+    pub(super) fn new(
+        engine: Arc<OpaEngine>,
+        auditor: Auditor,
+        readiness: Readiness,
+        notices: Notices,
+    ) -> Self {
         let settings = engine.settings();
         Self {
             hold: settings.readiness.then(|| readiness.hold(HOLD)),
             engine,
+            auditor,
             readiness,
             notices,
+            revision: None,
             unwell: String::new(),
             unreadable: String::new(),
         }
@@ -66,7 +77,23 @@ impl Watch {
         if health.is_ok() {
             let trial = self.engine.try_out().await;
             self.tried(&trial);
+            if let Ok(verdict) = trial {
+                self.revised(&verdict.revision);
+            }
         }
+    }
+
+    /// Puts on record that OPA decides by another policy than before.
+    fn revised(&mut self, revision: &Arc<str>) {
+        let before = self.revision.replace(Arc::clone(revision));
+        if before.is_none_or(|before| before == *revision) {
+            return;
+        }
+        tracing::info!(%revision, "OPA has another policy");
+        self.auditor.record(Record {
+            details: Details::default().with("revision", Text::from(&**revision)),
+            ..Record::new(EventType::PolicyLoaded, Outcome::Success, Actor::System)
+        });
     }
 
     fn well(&mut self, health: &Result<(), PolicyError>) {
@@ -105,7 +132,7 @@ impl Watch {
             }
             Ok(_) => notice_trial(None, &self.notices),
             // Not a word about the policy.
-            Err(error) if error.counts() == crate::policy::Accounting::Failure => {}
+            Err(error) if error.counts() == Accounting::Failure => {}
             Err(error) => notice_trial(Some(&sentence(error)), &self.notices),
         }
     }

@@ -268,7 +268,12 @@ impl App {
             certificates::Watch::new(credentials, readiness.clone(), notices.clone());
         tasks.spawn(certificates.run(shutdown.clone()));
         if let Source::Opa(engine) = judge.source() {
-            let watch = judge::Watch::new(Arc::clone(engine), readiness.clone(), notices.clone());
+            let watch = judge::Watch::new(
+                Arc::clone(engine),
+                witness.auditor(),
+                readiness.clone(),
+                notices.clone(),
+            );
             tasks.spawn(watch.run(shutdown.clone()));
         }
         tasks.spawn(witness::follow(

@@ -1,6 +1,9 @@
 //! Connections to OPA, kept open between questions. One question at a time on each; a connection comes back only after an
 //! answer that was understood to its end.
 //!
+//! The pool is ours, since a client's own would not say what decides about a second try: whether the connection was used
+//! before, and whether a byte of an answer came over it.
+//!
 //! The connections live on the runtime that made the pool, whichever thread asks: a thread that stops deciding takes none
 //! of them along. Closing the pool ends every one of them.
 

@@ -48,6 +48,7 @@ struct State {
     well: AtomicBool,
     /// What it says to made-up requests.
     trial: Mutex<String>,
+    trials: AtomicUsize,
     accepted: AtomicUsize,
     open: AtomicUsize,
 }
@@ -67,6 +68,7 @@ impl FaultyOpa {
             questions: Mutex::default(),
             well: AtomicBool::new(true),
             trial: Mutex::new(r#"{"result": true}"#.to_owned()),
+            trials: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
         });
@@ -119,6 +121,11 @@ impl FaultyOpa {
         self.state.questions.lock().unwrap().clone()
     }
 
+    /// Made-up questions ever.
+    pub(crate) fn trials(&self) -> usize {
+        self.state.trials.load(Ordering::SeqCst)
+    }
+
     /// Connections ever.
     pub(crate) fn accepted(&self) -> usize {
         self.state.accepted.load(Ordering::SeqCst)
@@ -157,6 +164,7 @@ impl State {
                 continue;
             }
             if question.contains("trial.invalid") {
+                self.trials.fetch_add(1, Ordering::SeqCst);
                 let trial = self.trial.lock().unwrap().clone();
                 stream.write_all(&reply(&trial)).await?;
                 continue;

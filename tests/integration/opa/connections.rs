@@ -28,6 +28,27 @@ async fn questions_one_after_the_other_share_a_connection() {
     assert_eq!(opa.accepted(), 1);
 }
 
+/// A thread that stops deciding takes no connection along, on which another may be asking.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn connections_outlive_the_thread_that_asked_first() {
+    let opa = FaultyOpa::start(says(YES)).await;
+    let engine = Arc::new(engine(&opa.policy("")));
+    let asking = Arc::clone(&engine);
+    let elsewhere = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(ask(&asking)).unwrap().answer
+    });
+    let answer = tokio::task::spawn_blocking(|| elsewhere.join().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(answer, Answer::Allow);
+    assert_eq!(ask(&engine).await.unwrap().answer, Answer::Allow);
+    assert_eq!(opa.accepted(), 1);
+}
+
 /// O02: a name that leads elsewhere by now is looked up again at the latest when its connections are too old.
 #[tokio::test]
 async fn a_connection_is_not_used_after_long_idleness_nor_in_old_age() {
@@ -107,15 +128,15 @@ async fn after_a_single_byte_of_an_answer_nothing_is_tried_again() {
 /// O28: the second try has what is left of the time, not as much again.
 #[tokio::test]
 async fn a_second_try_has_the_first_one_s_deadline() {
-    let slow_end = vec![Step::Wait(Duration::from_millis(250)), Step::Fin];
+    let slow_end = vec![Step::Wait(Duration::from_millis(1_200)), Step::Fin];
     let opa = FaultyOpa::start_with([says(YES), slow_end, vec![Step::Hang]]).await;
-    let engine = engine(&opa.policy("timeout: 400ms"));
+    let engine = engine(&opa.policy("timeout: 2s"));
     assert_eq!(ask(&engine).await.unwrap().answer, Answer::Allow);
     let asked = Instant::now();
     let error = ask(&engine).await.unwrap_err();
     assert!(matches!(error, PolicyError::TimedOut { cut_short: false }));
     assert!(
-        asked.elapsed() < Duration::from_millis(600),
+        asked.elapsed() < Duration::from_secs(3),
         "{:?}",
         asked.elapsed()
     );
@@ -178,11 +199,11 @@ async fn a_timeout_is_said_before_the_asker_stops_listening() {
 #[tokio::test]
 async fn questions_under_way_are_bounded_and_those_above_are_shed_early() {
     let slow = vec![
-        Step::Wait(Duration::from_millis(900)),
+        Step::Wait(Duration::from_millis(2_500)),
         Step::Send(reply(YES)),
     ];
     let opa = FaultyOpa::start(slow).await;
-    let engine = engine(&opa.policy("max_in_flight: 4, timeout: 2s"));
+    let engine = engine(&opa.policy("max_in_flight: 4, timeout: 4s"));
     let begun = Instant::now();
     let questions = (0..20).map(|_| async {
         let result = ask(&engine).await;
@@ -198,7 +219,7 @@ async fn questions_under_way_are_bounded_and_those_above_are_shed_early() {
             (error.reason().as_str(), error.counts()),
             ("overloaded", Accounting::Neither)
         );
-        assert!(after < Duration::from_millis(900), "{after:?}");
+        assert!(after < Duration::from_millis(2_500), "{after:?}");
     }
 }
 

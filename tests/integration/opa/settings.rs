@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use attache::policy::{Answer, Config, LoadError, OpaEngine, PolicyEngine as _, PolicyError};
+use attache::policy::{
+    Answer, Config, Deadline, LoadError, OpaEngine, PolicyEngine as _, PolicyError,
+};
 use prometheus_client::registry::Registry;
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -118,6 +121,31 @@ async fn a_server_is_believed_only_with_a_valid_certificate_of_ours_for_its_name
             }
             other => panic!("{name}: {other:?}"),
         }
+    }
+}
+
+/// Whoever hands over how servers are judged needs no file.
+#[tokio::test]
+async fn a_judge_of_servers_can_be_handed_over() {
+    let ours = Authority::of("example.org");
+    let port = tls_server(&ours.issue(&Leaf::of("dns:localhost"))).await;
+    for (authority, fits) in [(&ours, true), (&Authority::of("example.org"), false)] {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.der.clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let text = format!("{{engine: opa, opa: {{endpoint: \"https://localhost:{port}\"}}}}");
+        let section: Config = serde_saphyr::from_str(&text).unwrap();
+        let mut registry = Registry::default();
+        let judge = section
+            .build(".".into(), Some(Arc::new(config)), &mut registry)
+            .unwrap();
+        let query = super::query(Deadline::after(Duration::from_secs(60)));
+        assert_eq!(judge.engine().evaluate(query).await.is_ok(), fits);
+        judge.close().await;
     }
 }
 
@@ -297,6 +325,27 @@ async fn a_path_that_leads_to_no_decision_is_said_at_start() {
     .await;
     opa.says_to_trials(NO);
     readyz(&house, 200, |text| !text.contains("policy trial")).await;
+}
+
+#[tokio::test]
+async fn another_revision_at_opa_is_on_record() {
+    let opa = FaultyOpa::start(says(YES)).await;
+    let revision = |name: &str| {
+        format!(
+            r#"{{"result": true, "provenance": {{"bundles": {{"authz": {{"revision": "{name}"}}}}}}}}"#
+        )
+    };
+    opa.says_to_trials(&revision("v1"));
+    let house = plan(opa.policy("health_interval: 100ms")).open().await;
+    // The second comes after the first was understood.
+    eventually_async("a second trial", || async {
+        (opa.trials() >= 2).then_some(())
+    })
+    .await;
+    opa.says_to_trials(&revision("v2"));
+    let record = house.record(|it| it["event_type"] == "policy.loaded").await;
+    let shown = record["details"]["revision"].as_str().unwrap();
+    assert!(shown.ends_with(":authz=v2"), "{record}");
 }
 
 /// B10: an error alone is replaced, and everything says so.
