@@ -120,7 +120,9 @@ pub fn prove_policy(config: &Config) -> Result<Proof, StartError> {
 
 /// An authority that decides as a server with this configuration would, and keeps its records to itself. An OPA is asked.
 pub fn rehearsal_authority(config: Config, clock: Arc<dyn Clock>) -> Result<Authority, StartError> {
-    let judge = judge(&config.fixed, &mut Registry::default())?;
+    let mut registry = Registry::default();
+    let source = open_policy(&config.fixed, &mut registry)?;
+    let judge = Judge::new(source, &config.fixed.policy, &mut registry);
     let (_memory, auditor, _witness) =
         audit::Memory::auditor(Arc::clone(&clock)).map_err(StartError::Audit)?;
     Ok(Authority::new(
@@ -128,7 +130,7 @@ pub fn rehearsal_authority(config: Config, clock: Arc<dyn Clock>) -> Result<Auth
         judge.engine(),
         auditor,
         clock,
-        Metrics::new(&mut Registry::default()),
+        Metrics::new(&mut registry),
     ))
 }
 
@@ -152,7 +154,7 @@ impl App {
         let readiness = Readiness::new();
         let notices = Notices::default();
 
-        let judge = judge(&fixed, &mut registry)?;
+        let source = open_policy(&fixed, &mut registry)?;
         let mut rng: StdRng = rand::make_rng();
         let origin = Origin {
             tenant: fixed.tenant.as_str().into(),
@@ -164,6 +166,7 @@ impl App {
             .build(&fixed.base, origin, Arc::clone(&clock), rng, &mut registry)
             .map_err(StartError::Audit)?;
         witness::prove(&auditor).await?;
+        let judge = Judge::new(source, &fixed.policy, &mut registry);
         let metrics = Metrics::new(&mut registry);
         let authority = Arc::new(Authority::new(
             Arc::new(rules),
@@ -367,7 +370,7 @@ fn announce(fixed: &Fixed, authority: &Authority, judge: &Judge, notices: &Notic
     }
     reload::notice_rules(&authority.rules(), notices);
     match judge.source() {
-        Source::Embedded(engine) => reload::notice_program(engine, notices),
+        Source::Embedded(engine) => reload::notice_program(&engine.program(), notices),
         Source::Opa(engine) => {
             let endpoint = engine.settings().endpoint;
             tracing::info!(%endpoint, "policy is asked of OPA");
@@ -386,10 +389,11 @@ fn writer_id(clock: &dyn Clock, rng: &mut StdRng) -> String {
     format!("{host}/{start}")
 }
 
-fn judge(fixed: &Fixed, registry: &mut Registry) -> Result<Judge, StartError> {
+/// The engine, proven as far as that goes before anything else is opened.
+fn open_policy(fixed: &Fixed, registry: &mut Registry) -> Result<Source, StartError> {
     let policy = fixed.policy.clone();
-    let judge = policy.build(fixed.base.clone(), None, registry);
-    judge.map_err(StartError::Policy)
+    let source = policy.open(fixed.base.clone(), None, registry);
+    source.map_err(StartError::Policy)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -18,7 +18,7 @@ use crate::authority::{Authority, Rules};
 use crate::config::{Config, Fixed};
 use crate::identity::TrustLocal;
 use crate::lifecycle::{Notices, Shutdown};
-use crate::policy::{EmbeddedEngine, Judge, Reload, Source};
+use crate::policy::{EmbeddedEngine, Judge, Program, Reload, Source};
 use crate::tls::Credentials;
 
 /// Keeps the tables and the policy of a running process current.
@@ -212,7 +212,7 @@ impl Reloader {
             Reload::Swapped { to, .. } => {
                 self.policy_errors.clear();
                 self.changed("policy", EventType::PolicyLoaded, &to);
-                notice_program(engine, &self.notices);
+                notice_program(&engine.program(), &self.notices);
             }
             Reload::Rejected(errors) => {
                 let errors = super::lines(&errors);
@@ -285,8 +285,7 @@ fn notice_shadowed_routes(rules: &Rules, notices: &Notices) {
 }
 
 /// Says when an embedded policy could not answer the made-up request it was tried with.
-pub(super) fn notice_program(engine: &EmbeddedEngine, notices: &Notices) {
-    let program = engine.program();
+pub(super) fn notice_program(program: &Program, notices: &Notices) {
     let fault = program.trial().as_ref().err();
     notice_trial(
         fault.map(|it| crate::text::sentence(it)).as_deref(),

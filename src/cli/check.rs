@@ -34,7 +34,7 @@ impl Check {
             eprintln!("warning: {warning}");
         }
         let policy = match prove_policy(&config) {
-            Ok(Proof::Loaded(revision)) => format!("at revision {revision}"),
+            Ok(Proof::Loaded(program)) => format!("at revision {}", program.revision()),
             Ok(Proof::Unasked) => {
                 let endpoint = &config.fixed.policy.opa.endpoint;
                 format!("of OPA at {endpoint}, which was not asked")

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use super::lenient::Lenient;
-use super::{Config, EmbeddedEngine, EngineKind, LoadError, OpaEngine, PolicyEngine};
+use super::{Config, EmbeddedEngine, EngineKind, LoadError, OpaEngine, PolicyEngine, Program};
 
 /// What is asked about operations. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -24,51 +24,43 @@ pub enum Source {
     Opa(Arc<OpaEngine>),
 }
 
-/// What shows of a judge before anybody is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What shows of a policy before anybody is asked.
+#[derive(Debug)]
 pub enum Proof {
-    /// The policy was loaded and tried; its revision.
-    Loaded(Arc<str>),
+    /// It was loaded and tried.
+    Loaded(Arc<Program>),
     /// Settings and files are usable; the policy is OPA's, and OPA was not asked.
     Unasked,
 }
 
 impl Config {
-    /// Makes the judge; relative paths start from `base`. Blocks on files.
+    /// Makes the engine; relative paths start from `base`. Blocks on files.
     ///
     /// Connections to OPA live on the runtime that this is called on. `tls`, where given, says how the server of an `https`
     /// endpoint is judged and what it is shown, in place of `policy.opa.ca_file`.
-    pub fn build(
+    pub fn open(
         self,
         base: PathBuf,
         tls: Option<Arc<rustls::ClientConfig>>,
         registry: &mut Registry,
-    ) -> Result<Judge, Vec<LoadError>> {
-        let default_deny = self.default_deny;
-        let (engine, source) = match self.engine {
+    ) -> Result<Source, Vec<LoadError>> {
+        match self.engine {
             EngineKind::Embedded => {
-                let engine = Arc::new(self.embedded_engine(base)?);
-                let asked = around(Arc::clone(&engine), default_deny, registry);
-                (asked, Source::Embedded(engine))
+                let engine = self.embedded_engine(base)?;
+                Ok(Source::Embedded(Arc::new(engine)))
             }
             EngineKind::Opa => {
                 let engine = OpaEngine::build(self.opa, self.path, base, tls, registry);
-                let engine = Arc::new(engine.map_err(|error| vec![error])?);
-                // Next to the engine, inside everything else: a breaker goes here, around this `Arc`.
-                let asked = around(Arc::clone(&engine), default_deny, registry);
-                (asked, Source::Opa(engine))
+                let engine = engine.map_err(|error| vec![error])?;
+                Ok(Source::Opa(Arc::new(engine)))
             }
-        };
-        Ok(Judge { engine, source })
+        }
     }
 
     /// Proves what can be proven without asking anybody. Blocks on files.
     pub fn prove(&self, base: &Path) -> Result<Proof, Vec<LoadError>> {
         match self.engine {
-            EngineKind::Embedded => {
-                let program = self.load(base)?;
-                Ok(Proof::Loaded(Arc::clone(program.revision())))
-            }
+            EngineKind::Embedded => Ok(Proof::Loaded(Arc::new(self.load(base)?))),
             EngineKind::Opa => OpaEngine::prove(&self.opa, base)
                 .map(|()| Proof::Unasked)
                 .map_err(|error| vec![error]),
@@ -76,13 +68,13 @@ impl Config {
     }
 }
 
-/// Puts around an engine what stands around every engine, innermost first. A cache goes here.
+/// What stands around every engine, innermost first. A cache goes first.
 fn around(
     engine: impl PolicyEngine + 'static,
-    default_deny: bool,
+    config: &Config,
     registry: &mut Registry,
 ) -> Arc<dyn PolicyEngine> {
-    if default_deny {
+    if config.default_deny {
         Arc::new(engine)
     } else {
         Arc::new(Lenient::new(engine, registry))
@@ -90,6 +82,16 @@ fn around(
 }
 
 impl Judge {
+    /// Puts around an engine what `config` says.
+    pub fn new(source: Source, config: &Config, registry: &mut Registry) -> Self {
+        let engine = match &source {
+            Source::Embedded(engine) => around(Arc::clone(engine), config, registry),
+            // What stands next to OPA alone, inside everything else, goes around this one: a breaker.
+            Source::Opa(engine) => around(Arc::clone(engine), config, registry),
+        };
+        Self { engine, source }
+    }
+
     /// Whom to ask.
     pub fn engine(&self) -> Arc<dyn PolicyEngine> {
         Arc::clone(&self.engine)

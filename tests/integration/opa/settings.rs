@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use attache::policy::{
-    Answer, Config, Deadline, LoadError, OpaEngine, PolicyEngine as _, PolicyError,
+    Answer, Config, Deadline, Judge, LoadError, OpaEngine, PolicyEngine as _, PolicyError,
 };
 use prometheus_client::registry::Registry;
 use rustls::crypto::aws_lc_rs;
@@ -140,9 +140,11 @@ async fn a_judge_of_servers_can_be_handed_over() {
         let text = format!("{{engine: opa, opa: {{endpoint: \"https://localhost:{port}\"}}}}");
         let section: Config = serde_saphyr::from_str(&text).unwrap();
         let mut registry = Registry::default();
-        let judge = section
-            .build(".".into(), Some(Arc::new(config)), &mut registry)
+        let source = section
+            .clone()
+            .open(".".into(), Some(Arc::new(config)), &mut registry)
             .unwrap();
+        let judge = Judge::new(source, &section, &mut registry);
         let query = super::query(Deadline::after(Duration::from_secs(60)));
         assert_eq!(judge.engine().evaluate(query).await.is_ok(), fits);
         judge.close().await;
