@@ -15,6 +15,7 @@ mod line;
 mod material;
 mod metrics;
 mod pool;
+mod unambiguous;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
