@@ -163,7 +163,8 @@ async fn an_old_connection_is_replaced_without_losing_a_call() {
     let house = plan.open().await;
     let envoy = Client::new(&authority, Some(authority.svid(ENVOY)));
     let connection = envoy.connect(address(&house)).await.unwrap();
-    let handshakes = "attache_tls_handshakes_total{tls=\"mesh\",result=\"accepted\"}";
+    let handshakes =
+        "attache_tls_handshakes_total{tls=\"mesh\",listener=\"ext_authz\",result=\"accepted\"}";
     let mut calls = 0;
     while house.metric(handshakes).await < 3 {
         let together = (0..10).map(|_| ask_over(connection.clone()));

@@ -148,6 +148,10 @@ impl PolicyEngine for OpaEngine {
         result
     }
 
+    async fn health(&self) -> Result<(), PolicyError> {
+        self.health_check().await
+    }
+
     fn revision(&self) -> Arc<str> {
         self.line.load().revision()
     }
