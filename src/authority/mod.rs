@@ -19,10 +19,10 @@ mod rules;
 
 pub use check::Authority;
 pub use decision::{Decision, DecisionId, Denial, Outcome, Permit};
-pub use findings::{Findings, Named, Step};
+pub use findings::{Findings, Named, Step, Unjudged};
 pub use given::{ContextProblem, GivenContext};
 pub use health::{Health, HealthPart};
-pub use inquiry::{INQUIRY_TIME, Inquiry};
+pub use inquiry::{INQUIRY_TIME, Inquiry, LONGEST_INQUIRY};
 pub use metrics::Metrics;
 pub use provider::{AuthorizationProvider, AuthzDecision};
 pub use question::{HeaderProblem, Headers, HttpRequest, Question};

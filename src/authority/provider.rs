@@ -11,9 +11,9 @@ use ulid::Ulid;
 use super::check::Authority;
 use super::decision::{Decision, Denial, Outcome};
 use super::findings::Findings;
-use super::inquiry::{INQUIRY_TIME, Inquiry};
+use super::inquiry::Inquiry;
 use crate::permission::{Class, Reason, Tier};
-use crate::policy::Deadline;
+use crate::policy::{Deadline, ERROR_FALLBACK};
 
 /// Something that can be asked for decisions.
 ///
@@ -106,7 +106,7 @@ impl AuthzDecision {
         Self {
             policy_id: verdict
                 .and_then(|it| it.policy_id.clone())
-                .or_else(|| fallback(&decision.outcome)),
+                .or_else(|| fallback(&decision.outcome, found)),
             ..told.at_tier(tier)
         }
     }
@@ -166,11 +166,13 @@ fn refused(denial: &Denial, words: Option<String>) -> String {
     }
 }
 
-/// What stands for a policy's rule where policy was not heard.
-fn fallback(outcome: &Outcome) -> Option<String> {
+/// What stands for a policy's rule where policy was not heard, though the decision hung on it.
+fn fallback(outcome: &Outcome, found: &Findings) -> Option<String> {
     match outcome {
         Outcome::Deny(denial) if denial.reason.class() == Class::Undecided => {
-            Some("error-fallback".to_owned())
+            let unjudged = found.unjudged.as_ref();
+            let policy_id = unjudged.map_or(ERROR_FALLBACK, |it| it.policy_id);
+            Some(policy_id.to_owned())
         }
         Outcome::Deny(_) | Outcome::Allow(_) => None,
     }
@@ -196,17 +198,40 @@ impl AuthorizationProvider for Authority {
             action,
             context: context.clone().try_into(),
         };
-        self.inquire(&inquiry, Deadline::after(INQUIRY_TIME)).await
+        let deadline = Deadline::after(self.rules().inquiry_time);
+        self.inquire(&inquiry, deadline).await
     }
 
     async fn health_check(&self) -> bool {
-        self.health(Deadline::after(INQUIRY_TIME)).await.is_good()
+        let deadline = Deadline::after(self.rules().inquiry_time);
+        self.health(deadline).await.is_good()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Unjudged;
+    use crate::permission::Reason;
+
+    #[test]
+    fn what_stands_in_for_policy_is_named_as_in_the_record() {
+        let unheard = |reason| fallback(&Outcome::Deny(Denial::bare(reason)), &Findings::default());
+        let word = unheard(Reason::PolicyUnavailable);
+        assert_eq!(word.as_deref(), Some(ERROR_FALLBACK));
+        assert_eq!(unheard(Reason::OutOfScope), None);
+        let found = Findings {
+            unjudged: Some(Unjudged {
+                error: String::new(),
+                policy_id: "another-fallback",
+                revision: "r1".into(),
+            }),
+            ..Findings::default()
+        };
+        let outcome = Outcome::Deny(Denial::bare(Reason::PolicyUnavailable));
+        let word = fallback(&outcome, &found);
+        assert_eq!(word.as_deref(), Some("another-fallback"));
+    }
 
     #[test]
     fn a_decision_without_a_name_gets_one() {

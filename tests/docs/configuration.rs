@@ -191,6 +191,7 @@ fn assert_sound(path: &str) {
 #[test]
 fn the_other_shipped_configurations_are_sound() {
     assert_sound("deploy/examples/policy-decides.yaml");
+    assert_sound("deploy/examples/policy-decides-opa.yaml");
     assert_sound("deploy/spire/attache.yaml");
 }
 

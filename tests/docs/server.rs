@@ -30,6 +30,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::start_with(str::to_owned).await
+    }
+
+    /// With the configuration changed.
+    pub(crate) async fn start_with(change: impl Fn(&str) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("attache.yaml");
         let text = read("deploy/dev.yaml")
@@ -41,7 +46,7 @@ impl Server {
                 "listen:\n  mesh: {tcp: \"127.0.0.1:0\", tls: mesh}\n",
             );
         let text = format!("{text}\n{}", certificate_files(folder.path()));
-        std::fs::write(&file, text).unwrap();
+        std::fs::write(&file, change(&text)).unwrap();
         let config = Config::read(&file).unwrap();
         let app = App::build(config, Some(file), Arc::new(SystemClock))
             .await

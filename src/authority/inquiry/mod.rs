@@ -19,8 +19,11 @@ use crate::permission::{Action, Reason, Resource};
 use crate::policy::{Context, Deadline, Input};
 use crate::text::sentence;
 
-/// How long a decision may take where the asker does not want it sooner.
+/// How long a decision may take where neither the asker nor the engine has a limit of its own.
 pub const INQUIRY_TIME: Duration = Duration::from_secs(5);
+
+/// The most that an engine's own limit can make of it: sooner than listeners end calls of any kind.
+pub const LONGEST_INQUIRY: Duration = Duration::from_secs(9);
 
 /// A question about an operation, as it was put. Nothing here is trusted.
 #[derive(Debug)]

@@ -11,13 +11,14 @@ mod wire;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 use tower::Layer as _;
 
-use crate::authority::{Authority, Deadline, Denial, INQUIRY_TIME, Inquiry};
+use crate::authority::{Authority, Deadline, Denial, Inquiry, LONGEST_INQUIRY};
 use crate::identity::Peer;
 use crate::permission::Reason;
 
@@ -60,7 +61,7 @@ pub(super) fn service(
         authority: Arc::clone(&authority),
         door: Door::Program,
         in_flight,
-        time_limit: INQUIRY_TIME + STALL_MARGIN,
+        time_limit: LONGEST_INQUIRY + STALL_MARGIN,
     };
     let decisions = AuthorizationServiceServer::new(Decisions { authority });
     rescue.layer(decisions.max_decoding_message_size(limits.message_bytes()))
@@ -90,6 +91,10 @@ pub(super) struct Decisions {
 }
 
 impl Decisions {
+    fn time_limit(&self) -> Duration {
+        self.authority.rules().inquiry_time
+    }
+
     async fn decide(
         &self,
         peer: Peer,
@@ -113,19 +118,19 @@ impl Decisions {
     }
 }
 
-/// Until when the answer to a call is wanted. From here on the call leaves its own record.
-fn handle<T>(call: &Request<T>) -> Deadline {
+/// Until when the answer to a call is wanted, `limit` after its first byte at most. From here on the call leaves its own record.
+fn handle<T>(call: &Request<T>, limit: Duration) -> Deadline {
     let arrived = call
         .extensions()
         .get()
         .map_or_else(Instant::now, Arrived::handle);
-    deadline(arrived, call.metadata(), INQUIRY_TIME)
+    deadline(arrived, call.metadata(), limit)
 }
 
 #[tonic::async_trait]
 impl AuthorizationService for Decisions {
     async fn check(&self, call: Request<CheckRequest>) -> Result<Response<AuthzDecision>, Status> {
-        let deadline = handle(&call);
+        let deadline = handle(&call, self.time_limit());
         let peer = Proxy::of(call.extensions()).peer();
         let decided = self.decide(peer, call.into_inner(), deadline).await;
         Ok(Response::new(decided))
@@ -135,7 +140,7 @@ impl AuthorizationService for Decisions {
         &self,
         call: Request<BatchCheckRequest>,
     ) -> Result<Response<BatchCheckResponse>, Status> {
-        let deadline = handle(&call);
+        let deadline = handle(&call, self.time_limit());
         let asker = Proxy::of(call.extensions());
         let checks = call.into_inner().checks;
         if checks.is_empty() || checks.len() > MAX_BATCH {
@@ -155,7 +160,7 @@ impl AuthorizationService for Decisions {
         &self,
         call: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        let deadline = handle(&call);
+        let deadline = handle(&call, self.time_limit());
         let health = self.authority.health(deadline).await;
         Ok(Response::new(wire::health(health)))
     }

@@ -24,6 +24,7 @@ use crate::authority::{Authority, Denial};
 use crate::identity::Peer;
 use crate::permission::Reason;
 
+use super::STALL_MARGIN;
 use super::answer::Answer;
 use super::authorization;
 use super::connection::Proxy;
@@ -37,7 +38,7 @@ pub(super) struct RescueLayer {
     pub(super) door: Door,
     /// Requests decided at once, over all connections.
     pub(super) in_flight: Arc<Semaphore>,
-    /// From the request's first byte to the answer.
+    /// From the request's first byte to the answer, at most.
     pub(super) time_limit: Duration,
 }
 
@@ -95,7 +96,7 @@ where
         async move {
             let _place = place;
             let decided = async { AssertUnwindSafe(called?).catch_unwind().await };
-            let denial = match tokio::time::timeout(layer.time_limit, decided).await {
+            let denial = match tokio::time::timeout(layer.patience(), decided).await {
                 Ok(Ok(Ok(response))) => match failure(&response) {
                     None => {
                         arrival.answered();
@@ -178,6 +179,16 @@ impl RescueLayer {
         match self.door {
             Door::Proxy => self.authority.admit(peer),
             Door::Program => self.authority.admit_inquiry(peer),
+        }
+    }
+
+    /// From the request's first byte to the answer, by the rules in force.
+    fn patience(&self) -> Duration {
+        match self.door {
+            Door::Proxy => self.time_limit,
+            Door::Program => self
+                .time_limit
+                .min(self.authority.rules().inquiry_time + STALL_MARGIN),
         }
     }
 

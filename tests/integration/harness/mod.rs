@@ -6,6 +6,7 @@ pub(crate) mod decisions;
 pub(crate) mod house;
 pub(crate) mod mesh;
 pub(crate) mod message;
+pub(crate) mod opa;
 pub(crate) mod pki;
 pub(crate) mod wire;
 pub(crate) mod workload;
