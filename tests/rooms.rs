@@ -20,7 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("permission", &["identity", "pattern", "text"]),
     ("operation", &["identity", "pattern", "permission"]),
     // Capabilities: vocabulary, never each other.
-    ("policy", &["clock", "identity", "permission"]),
+    ("policy", &["clock", "identity", "permission", "text"]),
     ("audit", &["clock", "identity", "permission"]),
     ("tls", &["clock", "identity", "text"]),
     ("telemetry", &[]),

@@ -6,6 +6,7 @@
 //! waiting.
 
 mod certificates;
+mod circuit;
 mod reload;
 mod witness;
 mod worker;
@@ -34,6 +35,8 @@ use crate::http::{Health, serve_health};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::policy::{EmbeddedEngine, LoadError};
 use crate::tls::{Credentials, Renewal};
+
+pub use circuit::circuit_witness;
 
 use reload::{Reloader, Rooms};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::source::Wanted;
-use super::{EmbeddedEngine, LoadError, Program, Sources};
+use super::{BreakerSettings, EmbeddedEngine, LoadError, Program, Sources};
 
 /// The `policy` section.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -20,6 +20,8 @@ pub struct Config {
     pub path: DecisionPath,
     /// Settings of the embedded engine.
     pub embedded: Embedded,
+    /// When an engine outside this process is given up, and tried again. The embedded one is always asked.
+    pub breaker: BreakerSettings,
 }
 
 /// What evaluates policy.

@@ -6,7 +6,10 @@
 //! [`Config`] names the files, [`Sources`] holds their text, [`Program`] is what they mean, and [`EmbeddedEngine`] lets a
 //! program serve and exchanges it. What a policy sees is [`Input`]; what it may answer is read in one place for every
 //! engine. A policy that can't be loaded is refused with [`LoadError`]s and changes nothing.
+//!
+//! A [`Breaker`] stands before an engine outside this process and stops asking one that fails.
 
+mod breaker;
 mod config;
 mod embedded;
 mod input;
@@ -19,6 +22,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+pub use breaker::{Breaker, BreakerMetrics, CircuitState, Settings as BreakerSettings, Transition};
 pub use config::{Config, DecisionPath, DecisionPathError, Embedded, EngineKind};
 pub use embedded::{EmbeddedEngine, Reload};
 pub use input::{Context, Input, Protocol, RequestInput};
@@ -109,6 +113,9 @@ pub enum PolicyError {
     /// As many questions as are allowed wait for the engine already.
     #[error("too many questions wait for the policy engine")]
     Overloaded,
+    /// The engine failed again and again and is not asked at the moment.
+    #[error("the circuit to the policy engine is open")]
+    BreakerOpen,
 }
 
 /// What an error says of the engine.
@@ -192,6 +199,7 @@ impl PolicyError {
             Self::Unavailable(_) => Reason::PolicyUnavailable,
             Self::Malformed(_) => Reason::PolicyMalformed,
             Self::Overloaded => Reason::Overloaded,
+            Self::BreakerOpen => Reason::CircuitOpen,
         }
     }
 
@@ -206,24 +214,30 @@ impl PolicyError {
             | Self::TimeLimit
             | Self::Interrupted
             | Self::TimedOut { cut_short: true }
-            | Self::Overloaded => Accounting::Neither,
+            | Self::Overloaded
+            | Self::BreakerOpen => Accounting::Neither,
         }
     }
 
     /// What stands in audit as `policy_id`, where a policy would have named its rule.
     pub const fn policy_id(&self) -> &'static str {
-        ERROR_FALLBACK
+        match self {
+            Self::BreakerOpen => CIRCUIT_BREAKER,
+            _ => ERROR_FALLBACK,
+        }
     }
 }
 
 /// The `policy_id` of a decision that no policy took part in, since asking it failed.
 pub const ERROR_FALLBACK: &str = "error-fallback";
+/// The `policy_id` of a decision that no policy took part in, since its engine is not asked at the moment.
+const CIRCUIT_BREAKER: &str = "circuit-breaker";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn errors() -> [PolicyError; 9] {
+    fn errors() -> [PolicyError; 10] {
         [
             PolicyError::Evaluation("x".to_owned()),
             PolicyError::TimeLimit,
@@ -234,6 +248,7 @@ mod tests {
             PolicyError::TimedOut { cut_short: false },
             PolicyError::TimedOut { cut_short: true },
             PolicyError::Overloaded,
+            PolicyError::BreakerOpen,
         ]
     }
 
@@ -262,7 +277,13 @@ mod tests {
                 crate::permission::Class::Undecided,
                 "{error}"
             );
-            assert_eq!(error.policy_id(), ERROR_FALLBACK);
+            let is_breaker = matches!(error, PolicyError::BreakerOpen);
+            let policy_id = if is_breaker {
+                CIRCUIT_BREAKER
+            } else {
+                ERROR_FALLBACK
+            };
+            assert_eq!(error.policy_id(), policy_id);
         }
     }
 }

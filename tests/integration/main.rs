@@ -11,6 +11,7 @@
 
 mod certificates;
 mod check;
+mod circuit;
 mod eval;
 mod faults;
 mod harness;
