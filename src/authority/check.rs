@@ -9,19 +9,21 @@ use tokio::time::timeout_at;
 
 use super::attempt::Attempt;
 use super::decision::{Decision, Denial, Permit};
+use super::envoy;
 use super::findings::{Findings, Unjudged};
 use super::metrics::Metrics;
 use super::question::{HttpRequest, Question};
-use super::rules::{ContextNames, Rules};
+use super::rules::Rules;
 use crate::audit::Auditor;
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{Caller, CallerError, Claims, Peer, Pep, SpiffeId};
-use crate::operation::{self, Body, Host, NormalPath, Operation, PathProblem, Unresolved};
+use crate::operation::{self, Body, Host, NormalPath, Operation, PathProblem, Target, Unresolved};
 use crate::permission::{
     Approval, PolicyAnswer, Reason, Ruling, Standing, Structural, Tier, decide,
 };
 use crate::policy::{
-    Answer, Context, Deadline, ERROR_FALLBACK, Input, PolicyEngine, Protocol, Query, RequestInput,
+    Answer, Context, Deadline, ERROR_FALLBACK, Input, InputForm, PolicyEngine, Protocol, Query,
+    RequestInput,
 };
 use crate::text::sentence;
 
@@ -128,7 +130,7 @@ impl Authority {
         found.ignored_extensions = ignored_extensions(rules, pep, question);
         let host = Host::try_from(http.host)
             .map_err(|error| Denial::because(Reason::BadRequest, sentence(&error)))?;
-        let path = operation::split(http.target).map_err(unreadable_path)?.path;
+        let Target { path, query } = operation::split(http.target).map_err(unreadable_path)?;
         found.host = Some(host.as_str().to_owned());
         found.path = Some(path.as_str().to_owned());
 
@@ -165,10 +167,11 @@ impl Authority {
                 caller: &caller,
                 host: &host,
                 path: &path,
+                query,
                 tier: structural.tier(),
                 now,
             };
-            let input = input(&rules.context, question, http, operation, &known)?;
+            let input = input(rules, question, http, operation, &known)?;
             self.ask_policy(input, deadline, found).await
         };
         match decide(structural, answer, Approval::None) {
@@ -317,18 +320,20 @@ struct Known<'a> {
     caller: &'a SpiffeId,
     host: &'a Host<'a>,
     path: &'a NormalPath<'a>,
+    query: Option<&'a str>,
     tier: Tier,
     now: Timestamp,
 }
 
 /// The document for policy; refused where something it must hold can't be read.
 fn input(
-    names: &ContextNames,
+    rules: &Rules,
     question: &Question<'_>,
     http: &HttpRequest<'_>,
     operation: Operation<'_>,
     known: &Known<'_>,
 ) -> Result<Input, Denial> {
+    let names = &rules.context;
     let unreadable =
         |error: &dyn std::error::Error| Denial::because(Reason::BadRequest, sentence(error));
     let single = |name: &str| {
@@ -355,6 +360,18 @@ fn input(
         size: http.size,
         partial: single(PARTIAL_BODY)? == Some("true"),
         bytes: http.body,
+    };
+    let envoy = match rules.input {
+        InputForm::Attache => None,
+        InputForm::Envoy => {
+            let asked = envoy::Asked {
+                path: known.path,
+                query: known.query,
+                body: &body,
+            };
+            let envoy = envoy::input(names, question, http, &asked)?;
+            Some(Box::new(envoy))
+        }
     };
     let body = operation
         .body
@@ -392,6 +409,7 @@ fn input(
                 .collect(),
             body,
         },
+        envoy,
     })
 }
 

@@ -7,6 +7,7 @@
 mod attempt;
 mod check;
 mod decision;
+mod envoy;
 mod findings;
 mod metrics;
 mod question;
@@ -16,7 +17,7 @@ pub use check::Authority;
 pub use decision::{Decision, DecisionId, Denial, Outcome, Permit};
 pub use findings::{Findings, Named, Step, Unjudged};
 pub use metrics::Metrics;
-pub use question::{HeaderProblem, Headers, HttpRequest, Question};
+pub use question::{Attributes, HeaderProblem, Headers, HttpRequest, Question};
 pub use rules::{ContextNames, Rules};
 
-pub use crate::policy::Deadline;
+pub use crate::policy::{Deadline, Shaping};

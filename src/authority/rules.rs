@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::identity::{Identifier, PepRules};
 use crate::operation::{Fallback, RouteTable};
 use crate::permission::{AgentList, TierTable, WorkloadGrants};
+use crate::policy::InputForm;
 
 /// Everything that reloads live, except policy.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Rules {
     pub tiers: TierTable,
     /// Which request attributes policy sees.
     pub context: ContextNames,
+    /// Which words policy is asked in.
+    pub input: InputForm,
     /// A short digest of the configuration these tables were made from.
     pub revision: Arc<str>,
 }
@@ -37,4 +40,15 @@ pub struct ContextNames {
     pub headers: Vec<String>,
     /// Context extensions set in the proxy's route configuration.
     pub extensions: Vec<String>,
+}
+
+impl ContextNames {
+    /// Whether configuration declares at all what policy reads.
+    pub fn declares(&self) -> bool {
+        let Self {
+            headers,
+            extensions,
+        } = self;
+        !headers.is_empty() || !extensions.is_empty()
+    }
 }

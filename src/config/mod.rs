@@ -237,6 +237,7 @@ impl Config {
                 },
                 tiers: raw.tiers,
                 context: raw.context,
+                input: raw.policy.input,
                 revision: revision(text),
             },
             fixed: Fixed {

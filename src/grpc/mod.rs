@@ -4,6 +4,7 @@
 //! explicit denial ([`rescue`]); connections and messages are bounded by [`Limits`].
 
 mod answer;
+mod attributes;
 mod connection;
 mod ext_authz;
 mod handshakes;

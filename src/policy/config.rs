@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::source::Wanted;
-use super::{BreakerSettings, EmbeddedEngine, LoadError, Program, Sources};
+use super::{BreakerSettings, EmbeddedEngine, InputForm, LoadError, Program, Sources};
 
 /// The `policy` section.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -18,6 +18,8 @@ pub struct Config {
     pub engine: EngineKind,
     /// The decision to ask for, as package and rule: `agentweave/authz/allow` is `data.agentweave.authz.allow`.
     pub path: DecisionPath,
+    /// Which words policy reads and answers in: attache's own, or those of opa-envoy-plugin as well.
+    pub input: InputForm,
     /// Settings of the embedded engine.
     pub embedded: Embedded,
     /// When an engine outside this process is given up, and tried again. The embedded one is always asked.
@@ -77,7 +79,8 @@ impl Config {
         for _attempt in 0..ATTEMPTS {
             let again = self.sources(base)?;
             if again == sources {
-                return Program::compile(&sources, &self.path, self.embedded.time_limit);
+                let limit = self.embedded.time_limit;
+                return Program::compile_for(&sources, &self.path, limit, self.input);
             }
             sources = again;
         }

@@ -12,6 +12,7 @@
 mod breaker;
 mod config;
 mod embedded;
+mod envoy;
 mod input;
 mod output;
 mod query;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 pub use breaker::{Breaker, BreakerMetrics, CircuitState, Settings as BreakerSettings, Transition};
 pub use config::{Config, DecisionPath, DecisionPathError, Embedded, EngineKind};
 pub use embedded::{EmbeddedEngine, Reload};
+pub use envoy::{EnvoyInput, InputForm, Shaping};
 pub use input::{Context, Input, Protocol, RequestInput};
 pub use query::{Deadline, Query};
 pub use rego::Program;
@@ -68,6 +70,8 @@ pub struct Verdict {
     pub policy_id: Option<String>,
     /// A tier to raise the operation to; one that is lower than the operation's has no effect.
     pub tier: Option<Tier>,
+    /// What else the policy asks for. Only where it was asked in the words of opa-envoy-plugin.
+    pub shaping: Option<Arc<Shaping>>,
     /// The content of the policy that answered, as a short digest.
     pub revision: Arc<str>,
 }

@@ -40,6 +40,7 @@ impl PolicyEngine for Far {
             reason: None,
             policy_id: None,
             tier: None,
+            shaping: None,
             revision: self.revision(),
         })
     }

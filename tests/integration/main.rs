@@ -12,6 +12,7 @@
 mod certificates;
 mod check;
 mod circuit;
+mod envoy_words;
 mod eval;
 mod faults;
 mod harness;

@@ -2,19 +2,23 @@
 //!
 //! On allow, every `x-attache-*` header that a client sent is overwritten or removed, so that the service sees only
 //! what attache says. On deny the client learns a stable code and a sentence, never what policy or tables hold.
+//!
+//! What policy asked for besides ([`Shaping`]) is added to that and takes none of it away; of a denial it may choose the
+//! body, the status and headers. What can't be added as it was asked for makes the answer a denial.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use prost::Message as _;
 use prost_types::value::Kind;
-use prost_types::{Any, Struct, Value};
+use prost_types::{Any, ListValue, Struct, Value};
 
-use crate::authority::{Authority, Decision, Denial, Outcome, Permit};
+use crate::authority::{Authority, Decision, Denial, Outcome, Permit, Shaping};
 use crate::identity::Peer;
 use crate::operation::Mode;
 use crate::permission::{Class, Reason};
 
 use super::answer::Answer;
 use super::proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use super::proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
+use super::proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption, QueryParameter};
 use super::proto::envoy::service::auth::v3::{DeniedHttpResponse, OkHttpResponse};
 use super::proto::envoy::r#type::v3::HttpStatus;
 use super::proto::google::rpc::{ErrorInfo, Status};
@@ -33,21 +37,22 @@ pub(super) fn answer(decision: &Decision, asked: &Asked<'_>) -> Answer {
     let metadata = metadata(decision);
     let shadowed = decision.mode == Mode::Shadow;
     match &decision.outcome {
-        Outcome::Allow(permit) => match permitted(decision, permit) {
-            Some(headers) => Answer::allow(allowed(headers, asked), metadata),
-            None => denied(
-                decision,
-                &Denial::bare(Reason::InternalError),
-                asked,
-                metadata,
-            ),
-        },
+        Outcome::Allow(permit) => {
+            if let Some(response) = permitted(decision, permit, asked) {
+                return Answer::allow(response, metadata);
+            }
+            let denial = Denial::bare(Reason::InternalError);
+            denied(decision, &denial, None, asked, metadata)
+        }
         // The record already says what would have been.
         Outcome::Deny(_) if shadowed => {
             let headers = header(DECISION_ID, &decision.id.to_string());
             Answer::allow(allowed(headers.into_iter().collect(), asked), metadata)
         }
-        Outcome::Deny(denial) => denied(decision, denial, asked, metadata),
+        Outcome::Deny(denial) => {
+            let shaping = decision.shaping.as_deref();
+            denied(decision, denial, shaping, asked, metadata)
+        }
     }
 }
 
@@ -56,14 +61,41 @@ pub(super) fn refusal(authority: &Authority, peer: Peer, denial: Denial) -> Answ
     answer(&authority.refuse(peer, denial), &Asked::default())
 }
 
-/// The headers the service gets; `None` where a value can't stand in a header.
-fn permitted(decision: &Decision, permit: &Permit) -> Option<Vec<HeaderValueOption>> {
-    Some(vec![
+/// What changes for the service; `None` where a value can't stand in a header.
+fn permitted(decision: &Decision, permit: &Permit, asked: &Asked<'_>) -> Option<OkHttpResponse> {
+    let ours = vec![
         header(CALLER, permit.caller.as_str())?,
         header(SUBJECT, permit.subject.as_str())?,
         header(DECISION_ID, &decision.id.to_string())?,
         header(TIER, permit.tier.as_str())?,
-    ])
+    ];
+    let mut response = allowed(ours, asked);
+    let Some(shaping) = &decision.shaping else {
+        return Some(response);
+    };
+    for (at, (name, value)) in shaping.headers.iter().enumerate() {
+        let option = header(name, value)?;
+        // The first takes the place of what the client sent, the others join it.
+        let mut before = shaping.headers.iter().take(at);
+        let joins = before.any(|(earlier, _)| earlier == name);
+        response
+            .headers
+            .push(if joins { added(option) } else { option });
+    }
+    for (name, value) in &shaping.response_headers {
+        let option = header(name, value)?;
+        response.response_headers_to_add.push(added(option));
+    }
+    let removed = shaping.removed_headers.iter().cloned();
+    response.headers_to_remove.extend(removed);
+    let parameters = shaping.query.iter();
+    response.query_parameters_to_set = parameters
+        .map(|(name, value)| QueryParameter {
+            key: utf8_percent_encode(name, ESCAPED).to_string(),
+            value: utf8_percent_encode(value, ESCAPED).to_string(),
+        })
+        .collect();
+    Some(response)
 }
 
 fn allowed(headers: Vec<HeaderValueOption>, asked: &Asked<'_>) -> OkHttpResponse {
@@ -87,10 +119,17 @@ fn allowed(headers: Vec<HeaderValueOption>, asked: &Asked<'_>) -> OkHttpResponse
     OkHttpResponse {
         headers,
         headers_to_remove,
+        ..OkHttpResponse::default()
     }
 }
 
-fn denied(decision: &Decision, denial: &Denial, asked: &Asked<'_>, metadata: Struct) -> Answer {
+fn denied(
+    decision: &Decision,
+    denial: &Denial,
+    shaping: Option<&Shaping>,
+    asked: &Asked<'_>,
+    metadata: Struct,
+) -> Answer {
     let reason = denial.reason;
     let (status, code) = match reason.class() {
         Class::Unauthenticated => (401, tonic::Code::Unauthenticated),
@@ -123,12 +162,44 @@ fn denied(decision: &Decision, denial: &Denial, asked: &Asked<'_>, metadata: Str
     } else {
         body = problem(status, reason, &id);
     }
-    let response = DeniedHttpResponse {
+    let mut response = DeniedHttpResponse {
         status: Some(HttpStatus { code: status }),
         headers,
         body,
     };
+    if let Some(shaping) = shaping {
+        shape_denial(&mut response, shaping, asked);
+    }
     Answer::deny(code, response, metadata)
+}
+
+/// Gives a denial the status, the body and the headers that policy asked for. A client that speaks gRPC reads neither of
+/// the first two.
+fn shape_denial(response: &mut DeniedHttpResponse, shaping: &Shaping, asked: &Asked<'_>) {
+    if !asked.grpc {
+        if let Some(status) = shaping.status {
+            response.status = Some(HttpStatus {
+                code: status.into(),
+            });
+        }
+        if let Some(body) = &shaping.body {
+            response.body.clone_from(body);
+            // The proxy calls it text, unless policy says what it is.
+            response.headers.retain(|it| key_of(it) != "content-type");
+        }
+    }
+    let said = |option: &HeaderValueOption| {
+        let mut headers = shaping.headers.iter();
+        headers.any(|(name, _)| name == key_of(option))
+    };
+    // What gRPC clients are told stands, content type included.
+    let kept = |name: &str| asked.grpc && name == "content-type";
+    response.headers.retain(|it| !said(it) || kept(key_of(it)));
+    let headers = shaping.headers.iter().filter(|(name, _)| !kept(name));
+    // The proxy keeps several of a name apart, as `set-cookie` needs it. One that can't be sent changes nothing about
+    // the denial.
+    let headers = headers.filter_map(|(name, value)| header(name, value));
+    response.headers.extend(headers);
 }
 
 /// RFC 9457 problem details.
@@ -186,6 +257,19 @@ fn header(name: &str, value: &str) -> Option<HeaderValueOption> {
     })
 }
 
+fn key_of(option: &HeaderValueOption) -> &str {
+    option.header.as_ref().map_or("", |header| &header.key)
+}
+
+/// The same header, beside others of its name.
+fn added(option: HeaderValueOption) -> HeaderValueOption {
+    HeaderValueOption {
+        append: Some(true),
+        append_action: HeaderAppendAction::AppendIfExistsOrAdd.into(),
+        ..option
+    }
+}
+
 /// What access logs and later filters can read, under one key of ours.
 fn metadata(decision: &Decision) -> Struct {
     let (word, reason) = match &decision.outcome {
@@ -201,6 +285,13 @@ fn metadata(decision: &Decision) -> Struct {
     if decision.mode == Mode::Shadow {
         fields.push(text("mode", "shadow"));
     }
+    let said = decision
+        .shaping
+        .as_ref()
+        .and_then(|it| it.metadata.as_ref());
+    if let Some(said) = said {
+        fields.push(("policy".to_owned(), kind(Kind::StructValue(of_json(said)))));
+    }
     let ours = Struct {
         fields: fields.into_iter().collect(),
     };
@@ -215,6 +306,36 @@ fn metadata(decision: &Decision) -> Struct {
     }
 }
 
+fn of_json(members: &serde_json::Map<String, serde_json::Value>) -> Struct {
+    let fields = members.iter();
+    Struct {
+        fields: fields
+            .map(|(name, value)| (name.clone(), value_of(value)))
+            .collect(),
+    }
+}
+
+/// Numbers become doubles: the format of metadata has no others.
+fn value_of(json: &serde_json::Value) -> Value {
+    use serde_json::Value as Json;
+    kind(match json {
+        Json::Null => Kind::NullValue(0),
+        Json::Bool(flag) => Kind::BoolValue(*flag),
+        Json::Number(number) => number
+            .as_f64()
+            .map_or(Kind::NullValue(0), Kind::NumberValue),
+        Json::String(text) => Kind::StringValue(text.clone()),
+        Json::Array(items) => Kind::ListValue(ListValue {
+            values: items.iter().map(value_of).collect(),
+        }),
+        Json::Object(members) => Kind::StructValue(of_json(members)),
+    })
+}
+
+const fn kind(kind: Kind) -> Value {
+    Value { kind: Some(kind) }
+}
+
 fn text(key: &str, value: &str) -> (String, Value) {
     (
         key.to_owned(),
@@ -224,6 +345,12 @@ fn text(key: &str, value: &str) -> (String, Value) {
     )
 }
 
+/// Everything but RFC 3986's unreserved characters.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 const CALLER: &str = "x-attache-caller";
 const SUBJECT: &str = "x-attache-subject";
 const DECISION_ID: &str = "x-attache-decision-id";

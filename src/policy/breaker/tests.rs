@@ -57,6 +57,7 @@ fn verdict(answer: Answer) -> Verdict {
         reason: None,
         policy_id: None,
         tier: None,
+        shaping: None,
         revision: "scripted".into(),
     }
 }
