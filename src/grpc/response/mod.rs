@@ -6,7 +6,6 @@
 //! What policy asked for besides ([`Shaping`]) is added to that and takes none of it away; of a denial it may choose the
 //! body, the status and headers. What can't be added as it was asked for makes the answer a denial.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use prost::Message as _;
 use prost_types::value::Kind;
 use prost_types::{Any, ListValue, Struct, Value};
@@ -88,13 +87,10 @@ fn permitted(decision: &Decision, permit: &Permit, asked: &Asked<'_>) -> Option<
     }
     let removed = shaping.removed_headers.iter().cloned();
     response.headers_to_remove.extend(removed);
-    let parameters = shaping.query.iter();
-    response.query_parameters_to_set = parameters
-        .map(|(name, value)| QueryParameter {
-            key: utf8_percent_encode(name, ESCAPED).to_string(),
-            value: utf8_percent_encode(value, ESCAPED).to_string(),
-        })
-        .collect();
+    for (name, value) in &shaping.query {
+        let parameter = parameter(name, value)?;
+        response.query_parameters_to_set.push(parameter);
+    }
     Some(response)
 }
 
@@ -257,6 +253,18 @@ fn header(name: &str, value: &str) -> Option<HeaderValueOption> {
     })
 }
 
+/// One query parameter; `None` for one that could become another, or several.
+fn parameter(name: &str, value: &str) -> Option<QueryParameter> {
+    let plain = |text: &str| {
+        let mut bytes = text.bytes();
+        bytes.all(|byte| byte.is_ascii_alphanumeric() || b"*-._".contains(&byte))
+    };
+    (plain(name) && plain(value)).then(|| QueryParameter {
+        key: name.to_owned(),
+        value: value.to_owned(),
+    })
+}
+
 fn key_of(option: &HeaderValueOption) -> &str {
     option.header.as_ref().map_or("", |header| &header.key)
 }
@@ -345,12 +353,6 @@ fn text(key: &str, value: &str) -> (String, Value) {
     )
 }
 
-/// Everything but RFC 3986's unreserved characters.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 const CALLER: &str = "x-attache-caller";
 const SUBJECT: &str = "x-attache-subject";
 const DECISION_ID: &str = "x-attache-decision-id";

@@ -158,7 +158,7 @@ fn an_allowance_carries_what_policy_asked_for_beside_what_attache_says() {
         headers: pairs(&[("x-a", "1"), ("x-b", "2"), ("x-a", "3")]),
         response_headers: pairs(&[("set-cookie", "a=1"), ("set-cookie", "b=2")]),
         removed_headers: vec!["authorization".to_owned()],
-        query: pairs(&[("li mit", "10&x=#y")]),
+        query: pairs(&[("limit", "10")]),
         body: Some("never shown".to_owned()),
         ..Shaping::default()
     };
@@ -191,7 +191,7 @@ fn an_allowance_carries_what_policy_asked_for_beside_what_attache_says() {
     assert_eq!(ok.headers_to_remove, ["x-attache-else", "authorization"]);
     let parameters = ok.query_parameters_to_set;
     let parameters: Vec<_> = parameters.iter().map(|it| (&*it.key, &*it.value)).collect();
-    assert_eq!(parameters, [("li%20mit", "10%26x%3D%23y")]);
+    assert_eq!(parameters, [("limit", "10")]);
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_denial_shows_what_policy_asked_for_and_stays_a_denial() {
 }
 
 #[test]
-fn what_can_not_stand_in_a_header_never_allows() {
+fn what_can_not_stand_where_policy_wants_it_never_allows() {
     for shaping in [
         Shaping {
             headers: pairs(&[("x-a", "a\r\nb")]),
@@ -249,6 +249,10 @@ fn what_can_not_stand_in_a_header_never_allows() {
         },
         Shaping {
             response_headers: pairs(&[("x-a", "é")]),
+            ..Shaping::default()
+        },
+        Shaping {
+            query: pairs(&[("a", "1&admin=true")]),
             ..Shaping::default()
         },
     ] {

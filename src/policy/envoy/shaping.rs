@@ -19,7 +19,8 @@ pub struct Shaping {
     pub response_headers: Vec<(String, String)>,
     /// Headers that the service of an allowed request does not get.
     pub removed_headers: Vec<String>,
-    /// Query parameters that the service of an allowed request gets, in place of the client's of that name. Not encoded.
+    /// Query parameters that the service of an allowed request gets, in place of the client's of that name: letters,
+    /// digits and `*-._`, which nobody reads as anything else.
     pub query: Vec<(String, String)>,
     /// What the client of a denied request is shown.
     pub body: Option<String>,
@@ -113,7 +114,8 @@ fn removed(member: &str, value: &Json) -> Result<Vec<String>, PolicyError> {
     at_most(member, names.collect::<Result<_, _>>()?)
 }
 
-/// Envoy puts one value in place of all those of a parameter, so a list can hold one only.
+/// Envoy puts one value in place of all those of a parameter, so a list can hold one only. It writes them as they are, and
+/// an Envoy that validates refuses escapes as well as what would need one.
 fn parameters(member: &str, value: &Json) -> Result<Vec<(String, String)>, PolicyError> {
     let object = value
         .as_object()
@@ -126,16 +128,21 @@ fn parameters(member: &str, value: &Json) -> Result<Vec<(String, String)>, Polic
             },
             value => value.as_str(),
         };
-        let text = text.filter(|text| text.len() <= MAX_VALUE && !name.is_empty());
+        let text = text.filter(|text| !name.is_empty() && is_plain(name) && is_plain(text));
         let text = text.ok_or_else(|| {
             let name = clip(name, SHOWN_BYTES);
             shape(format!(
-                "query parameter `{name}` must have a name and one text"
+                "query parameter `{name}` must be one text of letters, digits and `*-._` with such a name"
             ))
         })?;
         Ok((name.clone(), text.to_owned()))
     });
     at_most(member, parameters.collect::<Result<_, _>>()?)
+}
+
+fn is_plain(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    text.len() <= MAX_VALUE && bytes.all(|it| it.is_ascii_alphanumeric() || b"*-._".contains(&it))
 }
 
 fn body(member: &str, value: &Json) -> Result<String, PolicyError> {
