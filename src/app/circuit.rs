@@ -4,7 +4,7 @@ use crate::audit::{Actor, Auditor, Details, EventType, Outcome, Record};
 use crate::lifecycle::Notices;
 use crate::policy::{CircuitState, Transition};
 
-/// What a [`Breaker`](crate::policy::Breaker) is to tell its transitions. It never blocks.
+/// What a [`Breaker`](crate::policy::Breaker) is to report its transitions to. It never blocks.
 pub fn circuit_witness(
     auditor: Auditor,
     notices: Notices,

@@ -97,7 +97,7 @@ fn of_an_engine_outside() -> String {
     let mut registry = Registry::default();
     let metrics = BreakerMetrics::new(&mut registry);
     let settings = BreakerSettings::default();
-    let _breaker = Breaker::new((), "http://localhost:8181", settings, metrics, drop);
+    let _breaker = Breaker::new((), "http://localhost:8181", settings, metrics);
     let mut text = String::new();
     encode(&mut text, &registry).unwrap();
     text

@@ -74,8 +74,8 @@ impl Setting {
             "http://opa:8181",
             BreakerSettings::default(),
             BreakerMetrics::new(&mut registry),
-            circuit_witness(auditor.clone(), notices.clone()),
         );
+        breaker.report_to(circuit_witness(auditor.clone(), notices.clone()));
         Self {
             far,
             authority: Authority::new(

@@ -60,6 +60,16 @@ impl BreakerMetrics {
         }
     }
 
+    /// Nothing is asked there any more.
+    pub(super) fn end(&self, endpoint: &Arc<str>) {
+        for state in CircuitState::ALL {
+            self.state.remove(&StateLabels {
+                endpoint: Arc::clone(endpoint),
+                state: state.as_str(),
+            });
+        }
+    }
+
     pub(super) fn turned(&self, endpoint: &Arc<str>, to: CircuitState) {
         self.show(endpoint, to);
         let labels = TransitionLabels {

@@ -11,7 +11,7 @@ mod metrics;
 mod settings;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::time::Instant;
 
@@ -45,11 +45,18 @@ pub struct Transition {
 
 /// What a breaker has besides its engine.
 struct Line {
-    endpoint: Arc<str>,
-    circuit: Mutex<Circuit>,
+    inner: Mutex<Inner>,
     metrics: BreakerMetrics,
-    tell: Box<dyn Fn(Transition) + Send + Sync>,
+    listener: OnceLock<Listener>,
 }
+
+#[derive(Debug)]
+struct Inner {
+    endpoint: Arc<str>,
+    circuit: Circuit,
+}
+
+type Listener = Box<dyn Fn(Transition) + Send + Sync>;
 
 /// A call under way. Dropped without an answer, it reports what that says.
 struct Call<'a> {
@@ -61,31 +68,53 @@ struct Call<'a> {
 
 impl<E> Breaker<E> {
     /// Puts a closed circuit before `engine`. `endpoint` names it in metrics and transitions.
-    ///
-    /// `tell` hears of every transition, in order and one at a time, while other calls wait to begin: it must not block.
     pub fn new(
         engine: E,
         endpoint: impl Into<Arc<str>>,
         settings: Settings,
         metrics: BreakerMetrics,
-        tell: impl Fn(Transition) + Send + Sync + 'static,
     ) -> Self {
         let endpoint = endpoint.into();
         metrics.begin(&endpoint);
+        let inner = Inner {
+            endpoint,
+            circuit: Circuit::new(settings),
+        };
         Self {
             engine,
             line: Line {
-                endpoint,
-                circuit: Mutex::new(Circuit::new(settings)),
+                inner: Mutex::new(inner),
                 metrics,
-                tell: Box::new(tell),
+                listener: OnceLock::new(),
             },
         }
     }
 
+    /// Has `listener` hear of every transition from now on, in order and one at a time, while other calls wait to begin: it
+    /// must not block. There is one listener, the first.
+    pub fn report_to(&self, listener: impl Fn(Transition) + Send + Sync + 'static) {
+        let listener: Listener = Box::new(listener);
+        self.line.listener.get_or_init(|| listener);
+    }
+
+    /// Begins anew where `endpoint` is another one than before: what was found of that one, and calls to it that are still
+    /// under way, say nothing of the new one.
+    pub fn redirect(&self, endpoint: impl Into<Arc<str>>) {
+        let endpoint = endpoint.into();
+        let mut inner = self.line.lock();
+        if inner.endpoint == endpoint {
+            return;
+        }
+        let change = inner.circuit.restart();
+        self.line.tell(&inner, change, "another endpoint is asked");
+        self.line.metrics.end(&inner.endpoint);
+        self.line.metrics.begin(&endpoint);
+        inner.endpoint = endpoint;
+    }
+
     /// What is done with calls now.
     pub fn state(&self) -> CircuitState {
-        self.line.lock().state()
+        self.line.lock().circuit.state()
     }
 
     /// The engine behind the circuit.
@@ -110,10 +139,10 @@ impl<E: PolicyEngine> PolicyEngine for Breaker<E> {
 
 impl Line {
     fn begin(&self, deadline: Deadline) -> Result<Call<'_>, PolicyError> {
-        let mut circuit = self.lock();
-        let (pass, change) = circuit.begin(Instant::now());
-        self.tell(change, "the recovery timeout is over");
-        drop(circuit);
+        let mut inner = self.lock();
+        let (pass, change) = inner.circuit.begin(Instant::now());
+        self.tell(&inner, change, "the recovery timeout is over");
+        drop(inner);
         let pass = Some(pass.ok_or(PolicyError::BreakerOpen)?);
         Ok(Call {
             line: self,
@@ -123,27 +152,30 @@ impl Line {
     }
 
     fn end(&self, pass: Pass, report: Report, words: &str) {
-        let mut circuit = self.lock();
-        let change = circuit.end(pass, report, Instant::now());
-        // Under the lock: who follows the transitions sees them in their order.
-        self.tell(change, words);
+        let mut inner = self.lock();
+        let change = inner.circuit.end(pass, report, Instant::now());
+        self.tell(&inner, change, words);
     }
 
-    fn tell(&self, change: Option<Change>, cause: &str) {
+    /// Under the lock, so that who follows the transitions sees them in their order.
+    fn tell(&self, inner: &Inner, change: Option<Change>, cause: &str) {
         let Some(Change { to, failures }) = change else {
             return;
         };
-        self.metrics.turned(&self.endpoint, to);
-        (self.tell)(Transition {
-            endpoint: Arc::clone(&self.endpoint),
-            to,
-            failures,
-            cause: cause.to_owned(),
-        });
+        let endpoint = Arc::clone(&inner.endpoint);
+        self.metrics.turned(&endpoint, to);
+        if let Some(listener) = self.listener.get() {
+            listener(Transition {
+                endpoint,
+                to,
+                failures,
+                cause: cause.to_owned(),
+            });
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Circuit> {
-        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -186,8 +218,7 @@ impl Drop for Call<'_> {
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Line")
-            .field("endpoint", &self.endpoint)
-            .field("circuit", &self.circuit)
+            .field("inner", &self.inner)
             .finish_non_exhaustive()
     }
 }

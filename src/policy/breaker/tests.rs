@@ -78,15 +78,10 @@ impl House {
         let mut registry = Registry::default();
         let metrics = BreakerMetrics::new(&mut registry);
         let ear = Arc::clone(&told);
-        let tell = move |transition| ear.lock().unwrap().push(transition);
+        let breaker = Breaker::new(engine, "http://opa:8181", Settings::default(), metrics);
+        breaker.report_to(move |transition| ear.lock().unwrap().push(transition));
         Self {
-            breaker: Breaker::new(
-                engine,
-                "http://opa:8181",
-                Settings::default(),
-                metrics,
-                tell,
-            ),
+            breaker,
             told,
             registry,
         }
@@ -305,7 +300,7 @@ async fn each_endpoint_has_a_circuit_of_its_own() {
     let metrics = BreakerMetrics::new(&mut registry);
     let breaker = |endpoint: &str| {
         let engine = Scripted::default();
-        Breaker::new(engine, endpoint, Settings::default(), metrics.clone(), drop)
+        Breaker::new(engine, endpoint, Settings::default(), metrics.clone())
     };
     let (one, other) = (breaker("http://a"), breaker("http://b"));
     for _ in 0..5 {
@@ -369,6 +364,39 @@ async fn a_flapping_engine_is_never_answered_for_and_never_given_up() {
             format!("transitions_total{{endpoint=\"http://opa:8181\",to=\"{state}\"}} {told}\n");
         assert!(text.contains(&line), "{line}{text}");
     }
+}
+
+/// C28, O30.
+#[tokio::test(start_paused = true)]
+async fn another_endpoint_begins_with_a_closed_circuit() {
+    let house = House::opened().then(&[(BUDGET / 2, Said::Broken), (NOW, Said::Yes)]);
+    house.breaker.redirect("http://opa:8181");
+    assert_eq!(house.breaker.state(), CircuitState::Open, "the same one");
+    advance(RECOVERY).await;
+    let house = Arc::new(house);
+    let probing = tokio::spawn({
+        let house = Arc::clone(&house);
+        async move { house.ask().await.is_ok() }
+    });
+    tokio::task::yield_now().await;
+    assert_eq!(house.breaker.state(), CircuitState::HalfOpen);
+    house.breaker.redirect("http://other:8181");
+    assert_eq!(house.breaker.state(), CircuitState::Closed);
+    let last = house.told.lock().unwrap().pop().unwrap();
+    assert_eq!(&*last.endpoint, "http://opa:8181");
+    assert_eq!(last.to, CircuitState::Closed);
+    assert_eq!(last.cause, "another endpoint is asked");
+
+    // The answer of the old one says nothing of the new one.
+    assert!(!probing.await.unwrap());
+    assert_eq!(house.breaker.state(), CircuitState::Closed);
+    assert!(house.ask().await.is_ok());
+    let mut text = String::new();
+    encode(&mut text, &house.registry).unwrap();
+    let current = r#"attache_policy_circuit{endpoint="http://other:8181",state="closed"} 1"#;
+    assert!(text.contains(current), "{text}");
+    let gone = r#"attache_policy_circuit{endpoint="http://opa:8181""#;
+    assert!(!text.contains(gone), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

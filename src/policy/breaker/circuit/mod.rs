@@ -149,6 +149,13 @@ impl Circuit {
         }
     }
 
+    /// Begins anew, closed: what was reported and what is under way say nothing any more.
+    pub(super) fn restart(&mut self) -> Option<Change> {
+        let was = self.state();
+        let change = self.close();
+        (was != CircuitState::Closed).then_some(change)
+    }
+
     fn open(&mut self, now: Instant) -> Change {
         self.turn(Phase::Open {
             until: now + self.settings.recovery_timeout,
