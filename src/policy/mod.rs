@@ -227,7 +227,14 @@ impl PolicyError {
     pub const fn policy_id(&self) -> &'static str {
         match self {
             Self::BreakerOpen => CIRCUIT_BREAKER,
-            _ => ERROR_FALLBACK,
+            Self::Evaluation(_)
+            | Self::TimeLimit
+            | Self::Shape(_)
+            | Self::Interrupted
+            | Self::Unavailable(_)
+            | Self::Malformed(_)
+            | Self::TimedOut { .. }
+            | Self::Overloaded => ERROR_FALLBACK,
         }
     }
 }

@@ -6,9 +6,11 @@
 //! What policy asked for besides ([`Shaping`]) is added to that and takes none of it away; of a denial it may choose the
 //! body, the status and headers. What can't be added as it was asked for makes the answer a denial.
 
+mod shaping;
+
 use prost::Message as _;
 use prost_types::value::Kind;
-use prost_types::{Any, ListValue, Struct, Value};
+use prost_types::{Any, Struct, Value};
 
 use crate::authority::{Authority, Decision, Denial, Outcome, Permit, Shaping};
 use crate::identity::Peer;
@@ -17,7 +19,7 @@ use crate::permission::{Class, Reason};
 
 use super::answer::Answer;
 use super::proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use super::proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption, QueryParameter};
+use super::proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use super::proto::envoy::service::auth::v3::{DeniedHttpResponse, OkHttpResponse};
 use super::proto::envoy::r#type::v3::HttpStatus;
 use super::proto::google::rpc::{ErrorInfo, Status};
@@ -72,25 +74,7 @@ fn permitted(decision: &Decision, permit: &Permit, asked: &Asked<'_>) -> Option<
     let Some(shaping) = &decision.shaping else {
         return Some(response);
     };
-    for (at, (name, value)) in shaping.headers.iter().enumerate() {
-        let option = header(name, value)?;
-        // The first takes the place of what the client sent, the others join it.
-        let mut before = shaping.headers.iter().take(at);
-        let joins = before.any(|(earlier, _)| earlier == name);
-        response
-            .headers
-            .push(if joins { added(option) } else { option });
-    }
-    for (name, value) in &shaping.response_headers {
-        let option = header(name, value)?;
-        response.response_headers_to_add.push(added(option));
-    }
-    let removed = shaping.removed_headers.iter().cloned();
-    response.headers_to_remove.extend(removed);
-    for (name, value) in &shaping.query {
-        let parameter = parameter(name, value)?;
-        response.query_parameters_to_set.push(parameter);
-    }
+    shaping::allowance(&mut response, shaping)?;
     Some(response)
 }
 
@@ -132,6 +116,9 @@ fn denied(
         Class::Refused => (403, tonic::Code::PermissionDenied),
         Class::Undecided => (503, tonic::Code::Unavailable),
     };
+    // A client that speaks gRPC reads it in `grpc-status`.
+    let asked_for = shaping.and_then(|it| it.status).filter(|_| !asked.grpc);
+    let status = asked_for.map_or(status, u32::from);
     let id = decision.id.to_string();
     let content_type = if asked.grpc {
         "application/grpc"
@@ -164,38 +151,9 @@ fn denied(
         body,
     };
     if let Some(shaping) = shaping {
-        shape_denial(&mut response, shaping, asked);
+        shaping::denial(&mut response, shaping, asked);
     }
     Answer::deny(code, response, metadata)
-}
-
-/// Gives a denial the status, the body and the headers that policy asked for. A client that speaks gRPC reads neither of
-/// the first two.
-fn shape_denial(response: &mut DeniedHttpResponse, shaping: &Shaping, asked: &Asked<'_>) {
-    if !asked.grpc {
-        if let Some(status) = shaping.status {
-            response.status = Some(HttpStatus {
-                code: status.into(),
-            });
-        }
-        if let Some(body) = &shaping.body {
-            response.body.clone_from(body);
-            // The proxy calls it text, unless policy says what it is.
-            response.headers.retain(|it| key_of(it) != "content-type");
-        }
-    }
-    let said = |option: &HeaderValueOption| {
-        let mut headers = shaping.headers.iter();
-        headers.any(|(name, _)| name == key_of(option))
-    };
-    // What gRPC clients are told stands, content type included.
-    let kept = |name: &str| asked.grpc && name == "content-type";
-    response.headers.retain(|it| !said(it) || kept(key_of(it)));
-    let headers = shaping.headers.iter().filter(|(name, _)| !kept(name));
-    // The proxy keeps several of a name apart, as `set-cookie` needs it. One that can't be sent changes nothing about
-    // the denial.
-    let headers = headers.filter_map(|(name, value)| header(name, value));
-    response.headers.extend(headers);
 }
 
 /// RFC 9457 problem details.
@@ -253,31 +211,6 @@ fn header(name: &str, value: &str) -> Option<HeaderValueOption> {
     })
 }
 
-/// One query parameter; `None` for one that could become another, or several.
-fn parameter(name: &str, value: &str) -> Option<QueryParameter> {
-    let plain = |text: &str| {
-        let mut bytes = text.bytes();
-        bytes.all(|byte| byte.is_ascii_alphanumeric() || b"*-._".contains(&byte))
-    };
-    (plain(name) && plain(value)).then(|| QueryParameter {
-        key: name.to_owned(),
-        value: value.to_owned(),
-    })
-}
-
-fn key_of(option: &HeaderValueOption) -> &str {
-    option.header.as_ref().map_or("", |header| &header.key)
-}
-
-/// The same header, beside others of its name.
-fn added(option: HeaderValueOption) -> HeaderValueOption {
-    HeaderValueOption {
-        append: Some(true),
-        append_action: HeaderAppendAction::AppendIfExistsOrAdd.into(),
-        ..option
-    }
-}
-
 /// What access logs and later filters can read, under one key of ours.
 fn metadata(decision: &Decision) -> Struct {
     let (word, reason) = match &decision.outcome {
@@ -298,7 +231,7 @@ fn metadata(decision: &Decision) -> Struct {
         .as_ref()
         .and_then(|it| it.metadata.as_ref());
     if let Some(said) = said {
-        fields.push(("policy".to_owned(), kind(Kind::StructValue(of_json(said)))));
+        fields.push(("policy".to_owned(), shaping::metadata(said)));
     }
     let ours = Struct {
         fields: fields.into_iter().collect(),
@@ -312,36 +245,6 @@ fn metadata(decision: &Decision) -> Struct {
         )]
         .into(),
     }
-}
-
-fn of_json(members: &serde_json::Map<String, serde_json::Value>) -> Struct {
-    let fields = members.iter();
-    Struct {
-        fields: fields
-            .map(|(name, value)| (name.clone(), value_of(value)))
-            .collect(),
-    }
-}
-
-/// Numbers become doubles: the format of metadata has no others.
-fn value_of(json: &serde_json::Value) -> Value {
-    use serde_json::Value as Json;
-    kind(match json {
-        Json::Null => Kind::NullValue(0),
-        Json::Bool(flag) => Kind::BoolValue(*flag),
-        Json::Number(number) => number
-            .as_f64()
-            .map_or(Kind::NullValue(0), Kind::NumberValue),
-        Json::String(text) => Kind::StringValue(text.clone()),
-        Json::Array(items) => Kind::ListValue(ListValue {
-            values: items.iter().map(value_of).collect(),
-        }),
-        Json::Object(members) => Kind::StructValue(of_json(members)),
-    })
-}
-
-const fn kind(kind: Kind) -> Value {
-    Value { kind: Some(kind) }
 }
 
 fn text(key: &str, value: &str) -> (String, Value) {

@@ -224,6 +224,21 @@ fn a_denial_shows_what_policy_asked_for_and_stays_a_denial() {
     assert_eq!(named("set-cookie"), [("a=1", false), ("b=2", false)]);
     assert_eq!(named("x-attache-reason"), [("policy_denied", false)]);
 
+    // A problem document says which status it came with.
+    let alone = Shaping {
+        status: Some(429),
+        ..Shaping::default()
+    };
+    let response = read(&shaped(denial(), alone), &Asked::default());
+    let Some(HttpResponse::DeniedResponse(denied)) = response.http_response else {
+        panic!("{response:?}");
+    };
+    let problem: serde_json::Value = serde_json::from_str(&denied.body).unwrap();
+    assert_eq!(
+        (denied.status.unwrap().code, &problem["status"]),
+        (429, &429.into())
+    );
+
     // A gRPC client reads neither body nor status.
     let asked = Asked {
         grpc: true,
@@ -280,6 +295,8 @@ fn metadata_of_policy_stands_below_ours() {
     let Some(Kind::StructValue(policy)) = ours.fields["policy"].kind.clone() else {
         panic!("{ours:?}");
     };
-    assert_eq!(policy, of_json(metadata.as_object().unwrap()));
+    let expected = shaping::metadata(metadata.as_object().unwrap());
+    assert_eq!(expected.kind, Some(Kind::StructValue(policy.clone())));
+    assert_eq!(policy.fields.len(), 2);
     assert_eq!(policy.fields["decision"], text("decision", "allow").1);
 }
