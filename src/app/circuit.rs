@@ -59,3 +59,68 @@ fn record(transition: &Transition) -> Record {
 }
 
 const NOTICE: &str = "circuit";
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::audit::Memory;
+    use crate::clock::{MockClock, Timestamp};
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// C28, B14. Here alone, since who logs the same elsewhere at the same time can keep a subscriber from hearing it.
+    #[tokio::test]
+    async fn every_transition_is_one_line_in_the_log_and_one_record() {
+        let log = Log::default();
+        let shared = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || shared.clone())
+            .finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let clock = Arc::new(MockClock::new(Timestamp::from_unix_seconds(0)));
+        let (memory, auditor, _writer) = Memory::auditor(clock).unwrap();
+        let notices = Notices::default();
+        let tell = circuit_witness(auditor.clone(), notices.clone());
+        let order = [
+            CircuitState::Open,
+            CircuitState::HalfOpen,
+            CircuitState::Open,
+            CircuitState::HalfOpen,
+            CircuitState::Closed,
+        ];
+        for to in order {
+            tell(Transition {
+                endpoint: "http://opa:8181".into(),
+                to,
+                failures: 5,
+                cause: "because".to_owned(),
+            });
+            assert_eq!(notices.all().is_empty(), to == CircuitState::Closed);
+        }
+        auditor.flush().await.unwrap();
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(log.lines().count(), order.len(), "{log}");
+        for (event, words, count) in [
+            (EventType::CircuitOpened, "circuit opened", 2),
+            (EventType::CircuitHalfOpened, "circuit half open", 2),
+            (EventType::CircuitClosed, "circuit closed", 1),
+        ] {
+            assert_eq!(memory.records(event).len(), count, "{words}");
+            assert_eq!(log.matches(words).count(), count, "{log}");
+        }
+    }
+}
