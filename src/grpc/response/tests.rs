@@ -276,6 +276,22 @@ fn what_can_not_stand_where_policy_wants_it_never_allows() {
     }
 }
 
+/// E02: what a proxy can't decode is no denial to it, and passes where it is set to fail open.
+#[test]
+fn metadata_as_deep_as_policy_may_send_it_is_read_by_others() {
+    use serde_json::json;
+    let innermost = json!({"a": 1});
+    let deepest = (1..Shaping::METADATA_LEVELS).fold(innermost, |inner, _| json!({ "a": inner }));
+    let shaping = Shaping {
+        metadata: deepest.as_object().cloned(),
+        ..Shaping::default()
+    };
+    let denial = Outcome::Deny(Denial::bare(Reason::PolicyDenied));
+    let response = read(&shaped(denial, shaping), &Asked::default());
+    assert!(response.dynamic_metadata.is_some());
+    assert_ne!(response.status.unwrap().code, 0);
+}
+
 /// E34: under our own key, whatever policy names it.
 #[test]
 fn metadata_of_policy_stands_below_ours() {

@@ -26,8 +26,15 @@ pub struct Shaping {
     pub body: Option<String>,
     /// The HTTP status of a denied request, 300 or above.
     pub status: Option<u16>,
-    /// What access logs and later filters can read.
+    /// What access logs and later filters can read, at most [`Shaping::METADATA_LEVELS`] deep.
     pub metadata: Option<Map<String, Json>>,
+}
+
+impl Shaping {
+    /// Most levels of objects and lists in `metadata`, the first being its own.
+    ///
+    /// Each takes up to three messages within each other, and a proxy reads 100 at most: what it can't read is no denial.
+    pub const METADATA_LEVELS: usize = 16;
 }
 
 /// A [`Shaping`] that is being read.
@@ -163,7 +170,24 @@ fn metadata(member: &str, value: &Json) -> Result<Map<String, Json>, PolicyError
         let fault = format!("`{member}` has more than {MAX_METADATA} bytes");
         return Err(shape(fault));
     }
+    if !is_within(value, Shaping::METADATA_LEVELS) {
+        let levels = Shaping::METADATA_LEVELS;
+        let fault = format!("`{member}` is nested deeper than {levels} levels");
+        return Err(shape(fault));
+    }
     Ok(object.clone())
+}
+
+/// Whether objects and lists are at most `levels` deep.
+fn is_within(value: &Json, levels: usize) -> bool {
+    let Some(inner) = levels.checked_sub(1) else {
+        return !(value.is_object() || value.is_array());
+    };
+    match value {
+        Json::Array(items) => items.iter().all(|item| is_within(item, inner)),
+        Json::Object(members) => members.values().all(|member| is_within(member, inner)),
+        _ => true,
+    }
 }
 
 /// One of the codes that Envoy knows (`envoy.type.v3.StatusCode`) and that no client takes for a success.

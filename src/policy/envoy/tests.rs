@@ -238,6 +238,18 @@ fn what_is_of_another_type_or_too_much_is_an_error() {
     assert_fault(&both, "`x-a` is both set and removed");
 }
 
+/// E02: a proxy that can't read an answer was not told no. What is nested may be what a client sent.
+#[test]
+fn metadata_is_no_deeper_than_a_proxy_can_read() {
+    for wrap in [|inner| json!([inner]), |inner| json!({ "a": inner })] {
+        let nested = |levels| (2..levels).fold(json!([]), |inner, _| wrap(inner));
+        let result = |levels| json!({"allow": false, "dynamic_metadata": {"a": nested(levels)}});
+        let deepest = shaping(&result(Shaping::METADATA_LEVELS));
+        assert!(deepest.metadata.is_some());
+        assert_fault(&result(Shaping::METADATA_LEVELS + 1), "deeper than 16");
+    }
+}
+
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn compiled(module: &str) -> Result<Program, Vec<LoadError>> {
