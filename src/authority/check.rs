@@ -201,6 +201,8 @@ impl Authority {
     ) -> PolicyAnswer {
         // A question whose time is up is not put at all.
         if deadline.is_over() {
+            let error = "the time was up before policy could be asked".to_owned();
+            found.unjudged = Some(self.unjudged(error, ERROR_FALLBACK));
             return PolicyAnswer::Failed(Reason::DeadlineExceeded);
         }
         let query = Query {

@@ -417,14 +417,21 @@ async fn a_deadline_that_is_over_is_a_denial_where_policy_would_be_asked() {
         at: tokio::time::Instant::now(),
         cut_short: true,
     };
-    for (resource, word) in [
-        ("documents/1", "deadline_exceeded"),
-        ("billing/1", "out_of_scope"),
+    for (resource, word, policy_id) in [
+        ("documents/1", "deadline_exceeded", Some("error-fallback")),
+        ("billing/1", "out_of_scope", None),
     ] {
         let question = inquiry(Some(unix()), REPORTING, resource, "read");
         let decision = bench.authority.inquire(&question, over).await;
         assert_eq!(decision.reason_code(), Some(word));
-        bench.record(&decision).await;
+        // B9: the same in the answer and on record.
+        assert_eq!(decision.policy_id(), policy_id);
+        let record = bench.record(&decision).await;
+        assert_eq!(
+            record["policy"]["policy_id"].as_str(),
+            policy_id,
+            "{record}"
+        );
     }
 }
 
