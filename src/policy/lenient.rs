@@ -1,7 +1,7 @@
 //! For development only: allows where asking policy failed, as `policy.default_deny: false` says.
 //!
-//! It stands outermost and replaces nothing but an error: what policy denies or does not define stays denied, and so does
-//! whatever attache's own rules refuse. Every such verdict says so in its `policy_id` and its reason, and is counted.
+//! It stands outermost and replaces nothing but an error that is no answer: what policy denies, does not define or says in
+//! words that can't be read stays denied, and so does whatever attache's own rules refuse. Every such verdict says so in its `policy_id` and its reason, and is counted.
 
 use std::sync::Arc;
 
@@ -36,6 +36,7 @@ impl<E: PolicyEngine> PolicyEngine for Lenient<E> {
     async fn evaluate(&self, query: Query) -> Result<Verdict, PolicyError> {
         let error = match self.engine.evaluate(query).await {
             Ok(verdict) => return Ok(verdict),
+            Err(error) if error.hides_an_answer() => return Err(error),
             Err(error) => error,
         };
         self.allowed.inc();
@@ -128,6 +129,20 @@ mod tests {
         assert!(reason.contains("did not answer in time"), "{reason}");
         assert_eq!(&*verdict.revision, "r1");
         assert_eq!(allowed, 1);
+    }
+
+    /// Decisions 27: `{"allow": false, "http_status": 200}` denies, and reads as an error.
+    #[tokio::test]
+    async fn an_answer_that_can_not_be_read_is_not_taken_for_an_allowance() {
+        let unreadable = Says(|| Err(PolicyError::Shape("unknown member".to_owned())));
+        let lenient = Lenient::new(unreadable, &mut Registry::default());
+        let query = Query {
+            input: Arc::new(Input::made_up()),
+            deadline: Deadline::after(Duration::from_secs(60)),
+        };
+        let answer = lenient.evaluate(query).await;
+        assert!(matches!(answer, Err(PolicyError::Shape(_))), "{answer:?}");
+        assert_eq!(lenient.allowed.get(), 0);
     }
 
     #[tokio::test]

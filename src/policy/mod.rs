@@ -237,6 +237,21 @@ impl PolicyError {
         }
     }
 
+    /// Whether policy answered, in words that can't be read: they may have been a denial.
+    pub const fn hides_an_answer(&self) -> bool {
+        match self {
+            Self::Shape(_) => true,
+            Self::Evaluation(_)
+            | Self::TimeLimit
+            | Self::Interrupted
+            | Self::Unavailable(_)
+            | Self::Malformed(_)
+            | Self::TimedOut { .. }
+            | Self::Overloaded
+            | Self::BreakerOpen => false,
+        }
+    }
+
     /// What stands in audit as `policy_id`, where a policy would have named its rule.
     pub const fn policy_id(&self) -> &'static str {
         match self {
