@@ -64,6 +64,8 @@ impl Config {
         let builder = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_writer(std::io::stderr)
+            // It would say so on standard error, and panic where that can't be written: whatever collects logs may go away.
+            .log_internal_errors(false)
             // Colours are for a person at a terminal, not for a file.
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false);

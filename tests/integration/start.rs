@@ -390,3 +390,30 @@ fn the_development_configuration_stays_on_loopback() {
         }
     }
 }
+
+/// As when whatever collects logs has gone away.
+#[tokio::test]
+async fn a_log_that_nobody_takes_costs_no_decision_and_no_record() {
+    let (dir, file) = Plan::default().lay_out();
+    let socket = dir.path().join("authz.sock");
+    let mut child = serve(&file, &socket).await;
+    drop(child.stderr.take());
+    let address = Address::Unix {
+        path: socket,
+        mode: 0o660,
+    };
+    let mut wire = Wire::connect(&address).await;
+    // Denials are logged as lines, too.
+    for (path, allowed) in [("/nowhere", false), ("/documents/1", true)] {
+        let frame = framed(&ask("GET", path).encode_to_vec());
+        let answer = wire.call(CHECK, &[], frame).await.answer();
+        assert_eq!(answer.is_allowed(), allowed, "{path}");
+    }
+    signal(&child, "TERM").await;
+    let said = ended_within(child, Duration::from_secs(20)).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let trail = fs::read_to_string(dir.path().join("audit.jsonl")).unwrap();
+    for event in ["permission.denied", "permission.check", "audit.stopped"] {
+        assert!(trail.contains(event), "{event}: {trail}");
+    }
+}
