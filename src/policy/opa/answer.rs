@@ -3,11 +3,13 @@
 //! Which of these it is decides whether OPA is to blame. A result that is not there is undefined, which refuses; a result
 //! of another shape is the policy's fault; a body that is not exactly one JSON object is OPA's.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use http::StatusCode;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
 
 use super::super::PolicyError;
 use super::super::output::clip;
@@ -73,27 +75,34 @@ impl Provenance {
         missing.map(String::as_str)
     }
 
-    /// The bundles and their revisions, as `authz=v7,data=3`; empty where OPA names none.
+    /// The bundles and their revisions, as `authz=v7,data=3`; empty where OPA names none. Two that differ have different words.
     pub(super) fn words(&self) -> String {
         let mut words = String::new();
         if self.bundles.is_empty() {
-            words.push_str(clip(
-                self.revision.as_deref().unwrap_or_default(),
-                SHOWN_BYTES,
-            ));
+            words.push_str(&word(self.revision.as_deref().unwrap_or_default()));
         }
         for (name, bundle) in &self.bundles {
             if !words.is_empty() {
                 words.push(',');
             }
-            words.push_str(clip(name, SHOWN_BYTES));
+            words.push_str(&word(name));
             if let Some(revision) = &bundle.revision {
                 words.push('=');
-                words.push_str(clip(revision, SHOWN_BYTES));
+                words.push_str(&word(revision));
             }
         }
         words
     }
+}
+
+/// A name or a revision; one that is cut off, or could be taken for several, ends in a digest of all of it.
+fn word(text: &str) -> Cow<'_, str> {
+    if text.len() <= SHOWN_BYTES && !text.contains([',', '=', '~']) {
+        return text.into();
+    }
+    let digest = Sha256::digest(text.as_bytes());
+    let digest = u64::from_be_bytes(digest.first_chunk().copied().unwrap_or_default());
+    format!("{}~{digest:016x}", clip(text, SHOWN_BYTES)).into()
 }
 
 fn document<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
@@ -257,6 +266,35 @@ mod tests {
         assert_eq!(provenance(r#"{"revision": "old"}"#).words(), "old");
         assert_eq!(provenance("{}").words(), "");
         let long = provenance(&format!(r#"{{"revision": "{}"}}"#, "x".repeat(5_000)));
-        assert_eq!(long.words().len(), SHOWN_BYTES);
+        assert_eq!(long.words().len(), SHOWN_BYTES + 17);
+    }
+
+    /// C13: what was said by one policy never passes for another's.
+    #[test]
+    fn two_policies_never_have_one_name() {
+        let end = |last: &str| format!("{}{last}", "x".repeat(SHOWN_BYTES));
+        let bundles = |text: String| ok(&text).unwrap().provenance.words();
+        let revised = |it: &str| {
+            bundles(format!(
+                r#"{{"provenance": {{"bundles": {{"a": {{"revision": "{it}"}}}}}}}}"#
+            ))
+        };
+        let named = |it: &str| {
+            bundles(format!(
+                r#"{{"provenance": {{"bundles": {{"{it}": {{}}}}}}}}"#
+            ))
+        };
+        let lone = |it: &str| bundles(format!(r#"{{"provenance": {{"revision": "{it}"}}}}"#));
+        assert_ne!(revised(&end("1")), revised(&end("2")));
+        assert_ne!(named(&end("1")), named(&end("2")));
+        assert_ne!(lone(&end("1")), lone(&end("2")));
+        assert_ne!(
+            revised("1,b=2"),
+            bundles(
+                r#"{"provenance": {"bundles": {"a": {"revision": "1"}, "b": {"revision": "2"}}}}"#
+                    .to_owned()
+            )
+        );
+        assert_ne!(lone("a=1"), revised("1"));
     }
 }
