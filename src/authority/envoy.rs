@@ -1,6 +1,6 @@
 //! The request in the words of opa-envoy-plugin, for policies that were written for it.
 //!
-//! Says nothing that attache's own words contradict: the path is the canonical one, names that only attache may use are
+//! The path is the canonical one (the host is as the client wrote it), names that only attache may use are
 //! left out of the headers, and what can be read in more than one way refuses the request. Where configuration declares
 //! as context what policy reads, everything that differs between two requests that are alike is left out, so that an
 //! answer can serve both.

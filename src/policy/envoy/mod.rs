@@ -1,7 +1,7 @@
 //! What policies written for opa-envoy-plugin read and answer, beside attache's own words.
 //!
 //! [`EnvoyInput`] holds the members of that plugin's input document, made from the same request as attache's own; what
-//! attache refuses or puts into one spelling (paths above all) never stands here in another. [`Shaping`] is what such a
+//! attache refuses never gets here, and the path never stands here in another spelling. The host does, as in the plugin. [`Shaping`] is what such a
 //! policy may ask of the answer beyond yes and no.
 //!
 //! Nothing here decides. A result that asks for what no policy may is an error, and so a denial.
