@@ -121,7 +121,8 @@ impl AuthzDecision {
         &self.reason
     }
 
-    /// Which rule of the policy decided, in its own naming; `error-fallback` where policy could not be evaluated.
+    /// Which rule of the policy decided, in its own naming; `error-fallback` where policy could not be evaluated,
+    /// `circuit-breaker` where it was not asked.
     pub fn policy_id(&self) -> Option<&str> {
         self.policy_id.as_deref()
     }
