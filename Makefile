@@ -17,7 +17,7 @@ cargo:
 	@command -v cargo >/dev/null || { echo "cargo is needed: install Rust from https://rustup.rs" >&2; exit 1; }
 
 .PHONY: run
-run: ## Show attache beside a real Envoy and keep it running (ONCE=1: stop after showing)
+run: ## Show attache beside a real Envoy and keep it running (ONCE=1: stop after showing; ENGINE=opa: OPA judges)
 	@command -v python3 >/dev/null || { echo "make run needs python3 (Debian: apt-get install python3 python3-venv)" >&2; exit 1; }
 	@python3 deploy/quickstart/run.py
 
@@ -46,6 +46,7 @@ test-spire: cargo ## Run the tests with certificates of real SPIRE servers and a
 .PHONY: test-quickstart
 test-quickstart: ## Check that `make run` shows the decisions it promises
 	@ONCE=1 $(MAKE) --no-print-directory run
+	@ONCE=1 ENGINE=opa $(MAKE) --no-print-directory run
 
 .PHONY: bench
 bench: cargo ## Measure: in process with criterion, then under load beside a server that always allows
