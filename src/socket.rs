@@ -1,6 +1,7 @@
-//! Connections that were let in: each occupies a place until it ends, and must begin to speak soon.
+//! Connections that were let in: each occupies a place until it ends, must begin to speak soon, and may not last for ever.
 //!
-//! What is said is not looked at. A connection that stays silent is an error to its server, which then drops it.
+//! What is said is not looked at. A connection that stays silent, or outstays its time, is an error to its server, which
+//! then drops it.
 
 use std::io;
 use std::pin::Pin;
@@ -9,22 +10,19 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// A connection that was let in, with what is known about it.
 #[derive(Debug)]
 pub(crate) struct Admitted<S, T = ()> {
     stream: S,
     about: T,
-    /// Until then the first bytes must have come; `None` once they have.
-    greeting: Option<Greeting>,
-    _place: OwnedSemaphorePermit,
-}
-
-#[derive(Debug)]
-struct Greeting {
+    /// Bytes that must still come before the connection counts as one that speaks.
     missing: usize,
-    deadline: Pin<Box<Sleep>>,
+    /// When it is given up: while it is silent, soon; afterwards at its `end`, if it has one.
+    deadline: Option<Pin<Box<Sleep>>>,
+    end: Option<Instant>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl<S, T> Admitted<S, T> {
@@ -36,16 +34,43 @@ impl<S, T> Admitted<S, T> {
         length: usize,
         patience: Duration,
     ) -> Self {
-        let greeting = Greeting {
-            missing: length,
-            deadline: Box::pin(tokio::time::sleep(patience)),
-        };
         Self {
             stream,
             about,
-            greeting: Some(greeting),
+            missing: length,
+            deadline: Some(Box::pin(tokio::time::sleep(patience))),
+            end: None,
             _place: place,
         }
+    }
+
+    /// Ends it after `life` from now, whatever is under way on it.
+    pub(crate) fn lasting(self, life: Duration) -> Self {
+        Self {
+            end: Some(Instant::now() + life),
+            ..self
+        }
+    }
+
+    /// Takes note of bytes that came.
+    fn heard(&mut self, bytes: usize) {
+        if self.missing == 0 {
+            return;
+        }
+        self.missing = self.missing.saturating_sub(bytes);
+        if self.missing > 0 {
+            return;
+        }
+        match (self.end, &mut self.deadline) {
+            (Some(end), Some(deadline)) => deadline.as_mut().reset(end),
+            _ => self.deadline = None,
+        }
+    }
+
+    /// Whether its time is over; if not, the task is woken when it is.
+    fn is_overdue(&mut self, context: &mut Context<'_>) -> bool {
+        let deadline = self.deadline.as_mut();
+        deadline.is_some_and(|it| it.as_mut().poll(context).is_ready())
     }
 
     /// What is known about it.
@@ -62,17 +87,9 @@ impl<S: AsyncRead + Unpin, T: Unpin> AsyncRead for Admitted<S, T> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let Some(greeting) = &mut self.greeting else {
-            return polled;
-        };
-        greeting.missing = greeting
-            .missing
-            .saturating_sub(buffer.filled().len() - before);
-        if greeting.missing == 0 {
-            self.greeting = None;
-            return polled;
-        }
-        if polled.is_pending() && greeting.deadline.as_mut().poll(context).is_ready() {
+        self.heard(buffer.filled().len().saturating_sub(before));
+        // Also where there is always more to read: that is no reason to stay.
+        if self.is_overdue(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         polled
@@ -144,6 +161,29 @@ mod tests {
         admitted.read_exact(&mut bytes).await.unwrap();
         let silence = tokio::time::timeout(Duration::from_secs(3600), admitted.read(&mut bytes));
         assert!(silence.await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_never_stops_speaking_ends_all_the_same() {
+        // X06, X26
+        let (admitted, mut theirs, _places) = admitted();
+        let mut admitted = admitted.lasting(Duration::from_secs(60));
+        let begun = Instant::now();
+        let talking = tokio::spawn(async move {
+            while theirs.write_all(b"abcd").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let mut bytes = [0; 4];
+        let error = loop {
+            if let Err(error) = admitted.read_exact(&mut bytes).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed(), Duration::from_secs(60));
+        drop(admitted);
+        talking.await.unwrap();
     }
 
     #[test]

@@ -36,8 +36,8 @@ pub struct Limits {
     /// TLS handshakes under way on one listener of one worker, 1 to 1000000; above, the oldest is given up.
     #[serde(deserialize_with = "count")]
     pub max_handshakes: usize,
-    /// After this time, 1s to 1d, a TLS client is asked to connect again, with the certificate it has then. Requests
-    /// under way finish.
+    /// After this time, 1s to 1d, a client is asked to connect again, with the certificate it has then. Requests under
+    /// way finish; a client that stays all the same is cut off `request_timeout` and five seconds later.
     #[serde(deserialize_with = "max_connection_age")]
     pub max_connection_age: Duration,
     /// How long a stop waits for what is under way, at most 1h.

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio_stream::StreamExt as _;
 use tonic::transport::Server;
 
 use crate::authority::Authority;
@@ -81,18 +82,18 @@ impl ExtAuthzServer {
             time: limits.handshake_timeout,
             most: limits.max_handshakes,
         };
-        // A proxy that was given a new certificate shows it on new connections only.
-        let age = bound.is_secured().then_some(limits.max_connection_age);
-        let incoming = bound.accept(connections, handshakes, shutdown.clone(), errors)?;
+        // A client that never takes its answers keeps its streams open for as long as its connection lasts.
+        let life = limits.max_connection_age + limits.request_timeout + PARTING;
+        let incoming = bound
+            .accept(connections, handshakes, shutdown.clone(), errors)?
+            .map(move |accepted| accepted.map(|connection| connection.lasting(life)));
         let message = usize::try_from(limits.max_message.as_u64()).unwrap_or(usize::MAX);
         let service = AuthorizationServer::new(ExtAuthz::new(authority, limits.request_timeout))
             .max_decoding_message_size(message);
-        let builder = match age {
-            // No grace: tonic would cut connections off hard at its end instead of asking clients to leave.
-            Some(age) => Server::builder().max_connection_age(age),
-            None => Server::builder(),
-        };
-        builder
+        Server::builder()
+            // A proxy that was given a new certificate shows it on new connections only. No grace: with one, tonic would
+            // cut connections off without having asked clients to leave.
+            .max_connection_age(limits.max_connection_age)
             .max_concurrent_streams(limits.max_streams.get())
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -111,6 +112,8 @@ impl ExtAuthzServer {
 
 /// How much longer than a decision a request may take to arrive.
 const STALL_MARGIN: Duration = Duration::from_millis(50);
+/// How much longer than its last request a connection may stay once it was asked to leave.
+const PARTING: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of one request's header list; a CheckRequest carries the client's headers in its message, not here.

@@ -152,11 +152,6 @@ impl Bound {
         }
     }
 
-    /// Whether clients need a certificate.
-    pub fn is_secured(&self) -> bool {
-        self.credential.is_some()
-    }
-
     /// The file to be removed when nobody serves the socket any more.
     pub fn file(&self) -> Option<SocketFile> {
         self.file.clone()
