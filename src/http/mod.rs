@@ -2,6 +2,7 @@
 //!
 //! It serves probes and scrapers only: nothing here tells about callers or decides anything.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use hyper_util::service::TowerToHyperService;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::socket::Admitted;
@@ -50,20 +51,32 @@ pub async fn serve_health(
         .with_state(health)
         // Its fallback answers every path with 200, which a probe of a misspelt path would take for health.
         .merge(grpc.reset_fallback());
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "serving health");
+    }
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut connections = JoinSet::new();
+    // Oldest first; some may have ended.
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
     let accepting = async {
         loop {
-            let place = Arc::clone(&places).acquire_owned().await;
-            match (listener.accept().await, place) {
+            let accepted = listener.accept().await;
+            while connections.try_join_next().is_some() {}
+            if open.len() >= MOST_CONNECTIONS {
+                open.retain(|connection| !connection.is_finished());
+            }
+            // A probe is answered within milliseconds, so the oldest is the least likely to be one.
+            while open.len() >= MOST_CONNECTIONS {
+                open.pop_front().iter().for_each(AbortHandle::abort);
+            }
+            match (accepted, Arc::clone(&places).acquire_owned().await) {
                 (Ok((stream, _)), Ok(place)) => {
                     let admitted = Admitted::new(stream, (), place, SHORTEST_REQUEST, PATIENCE);
-                    connections.spawn(answer(admitted, routes.clone()));
+                    open.push_back(connections.spawn(answer(admitted, routes.clone())));
                 }
                 // Descriptors may run out and come back; the semaphore is never closed.
                 _ => tokio::time::sleep(PAUSE).await,
             }
-            while connections.try_join_next().is_some() {}
         }
     };
     tokio::select! {
@@ -122,7 +135,7 @@ async fn metrics(State(health): State<Health>) -> Response {
     }
 }
 
-/// Connections for probes and scrapers at once; further ones wait.
+/// Connections for probes and scrapers at once; above, the oldest is given up.
 const MOST_CONNECTIONS: usize = 256;
 /// Bytes that even the shortest request has: `GET / HTTP/1.1` and two line ends.
 const SHORTEST_REQUEST: usize = 18;
