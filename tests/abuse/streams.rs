@@ -52,14 +52,15 @@ async fn a_client_that_never_takes_its_answers_is_let_go() {
     .await;
     let question = framed(&ask("GET", "/documents/42"));
     rig.beside(async {
-        for window in [0, 1] {
+        let stay = async |window| {
             let mut raw = rig.dial_with(&setting(INITIAL_WINDOW_SIZE, window)).await;
             for stream in numbers().take(64) {
                 raw.send(&begin(stream)).await;
                 raw.send(&finish(stream, &question)).await;
             }
             raw.closed().await;
-        }
+        };
+        tokio::join!(stay(0), stay(1));
     })
     .await;
 }
