@@ -85,6 +85,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("prost_reflect", &["grpc"]),
     ("axum", &["grpc", "http", "app"]),
     ("hyper_util", &["http"]),
+    ("socket2", &["grpc"]),
     ("regorus", &["policy"]),
     ("x509_parser", &["identity"]),
     ("spiffe", &["identity", "tls"]),

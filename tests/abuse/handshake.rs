@@ -97,6 +97,22 @@ async fn floods_of_connections_leave_room_for_proxies() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_connections_finds_room_in_the_queue() {
+    // X19: the honest proxy has the one place there is, so that nobody else is accepted.
+    let limits = "limits: {request_timeout: 10s, max_connections: 1}";
+    for rig in [Rig::unix(limits).await, Rig::tcp(limits).await] {
+        rig.beside_connected(async {
+            let mut waiting = Vec::new();
+            for _ in 0..300 {
+                let connecting = tokio::time::timeout(Duration::from_secs(1), rig.dial());
+                waiting.push(connecting.await.expect("no wait, and no refusal"));
+            }
+        })
+        .await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn idle_connections_stay_only_while_somebody_is_there_and_not_for_ever() {
     // X04: in this process, where half a minute takes no time.
