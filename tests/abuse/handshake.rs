@@ -6,16 +6,17 @@ use std::time::Duration;
 use attache::app::rehearsal_authority;
 use attache::clock::SystemClock;
 use attache::config::Config;
-use attache::grpc::{Address, Bound, ExtAuthzServer, Limits};
+use attache::grpc::{ExtAuthzServer, Limits};
 use attache::lifecycle::Shutdown;
+use attache::socket::{Address, Bound};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
-use crate::rig::Rig;
-use crate::rig::raw::Raw;
+use crate::rig::raw::{Raw, Stream};
+use crate::rig::{Door, PATIENCE, Rig};
 
 /// The first flight of a client that says all the right things.
 fn client_hello() -> Vec<u8> {
@@ -36,7 +37,6 @@ fn client_hello() -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handshake_one_byte_at_a_time_is_given_up() {
     // X02
-    let rig = Rig::tls("limits: {request_timeout: 10s, handshake_timeout: 2s}").await;
     let hello = client_hello();
     let drip = async |address, hello: &[u8]| {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -57,13 +57,54 @@ async fn a_handshake_one_byte_at_a_time_is_given_up() {
         }
         assert!(begun.elapsed() >= Duration::from_secs(1));
     };
-    let address = rig.tcp_address();
-    rig.beside(async {
-        futures::future::join_all((0..300).map(|_| drip(address, &hello))).await;
-    })
-    .await;
-    let timeouts = "attache_tls_handshakes_total{tls=\"mesh\",result=\"timeout\"}";
-    assert_eq!(rig.metric(timeouts).await, 300);
+    for door in Door::SECURED {
+        let rig = Rig::at(
+            door,
+            "limits: {request_timeout: 10s, handshake_timeout: 2s}",
+        )
+        .await;
+        let address = rig.tcp_address();
+        rig.beside(async {
+            futures::future::join_all((0..300).map(|_| drip(address, &hello))).await;
+        })
+        .await;
+        let kind = door.kind();
+        let timeouts = format!(
+            "attache_tls_handshakes_total{{tls=\"mesh\",listener=\"{kind}\",result=\"timeout\"}}"
+        );
+        assert_eq!(rig.metric(&timeouts).await, 300, "{door:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_is_given_up_before_a_handshake_and_after_it() {
+    // X01, X03
+    for door in Door::SECURED {
+        let rig = Rig::at(
+            door,
+            "limits: {request_timeout: 10s, handshake_timeout: 2s}",
+        )
+        .await;
+        let address = rig.tcp_address();
+        rig.beside(async {
+            let begun = Instant::now();
+            let mut silent: Vec<Box<dyn Stream>> = Vec::new();
+            for _ in 0..100 {
+                silent.push(Box::new(TcpStream::connect(address).await.unwrap()));
+            }
+            for _ in 0..20 {
+                silent.push(Box::new(rig.envoy().handshake(address).await.unwrap()));
+            }
+            for mut stream in silent {
+                let mut said = Vec::new();
+                let closed = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await;
+                // Reset or not: it is over.
+                let _reset = closed.expect("an end");
+            }
+            assert!(begun.elapsed() >= Duration::from_secs(2), "{door:?}");
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

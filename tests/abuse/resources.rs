@@ -9,18 +9,26 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::harness::decisions::{Nothing, call};
 use crate::harness::house::{eventually_async, get};
 use crate::harness::message::{header, http};
 use crate::harness::pki::Authority;
 use crate::harness::wire::{Wire, framed};
-use crate::harness::{Answer, Plan, ask, principal};
-use crate::rig::{Rig, allowed, loopback};
+use crate::harness::{Answer, ask, principal};
+use crate::rig::frames::CHECK;
+use crate::rig::{Door, Rig, allowed, loopback};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_descriptors_nothing_spins_and_afterwards_all_is_well() {
     // X20
     let plan = loopback("limits: {request_timeout: 10s, handshake_timeout: 60s}");
-    let rig = Rig::start(plan, Authority::of("example.org"), "ulimit -n 64;").await;
+    let rig = Rig::start(
+        Door::Tcp,
+        plan,
+        Authority::of("example.org"),
+        "ulimit -n 64;",
+    )
+    .await;
     let address = rig.tcp_address();
     rig.beside_connected(async {
         let mut held = Vec::new();
@@ -135,6 +143,29 @@ async fn the_door_for_proxies_serves_checks_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doors_for_workloads_and_people_serve_what_is_theirs_and_nothing_else() {
+    // X35
+    for door in [Door::Mesh, Door::Http] {
+        let rig = Rig::at(door, "").await;
+        let channel = rig.channel().await;
+        for path in [
+            CHECK,
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            "/grpc.channelz.v1.Channelz/GetServers",
+            "/metrics",
+            "/readyz",
+            "/config",
+            "/debug/pprof/",
+        ] {
+            let refused = call::<_, Nothing>(&channel, path, Nothing {}).await;
+            let code = refused.unwrap_err().code();
+            assert_eq!(code, tonic::Code::Unimplemented, "{door:?}: {path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_door_for_probes_decides_nothing_and_tells_about_nobody() {
     // X35
     let rig = Rig::unix("").await;
@@ -164,7 +195,7 @@ async fn the_door_for_probes_decides_nothing_and_tells_about_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_stay_do_not_keep_probes_out() {
     // X35: three hundred that speak, and would stay as long as they are let.
-    let rig = Rig::start(Plan::default(), Authority::of("example.org"), "").await;
+    let rig = Rig::unix("").await;
     rig.beside(async {
         let mut held = Vec::new();
         for number in 0..300 {

@@ -55,7 +55,12 @@ pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
 
 /// HEADERS that begin a Check, which goes on.
 pub(crate) fn begin(stream: u32) -> Vec<u8> {
-    frame(HEADERS, END_HEADERS, stream, &call(CHECK))
+    begin_call(CHECK, stream)
+}
+
+/// HEADERS that begin a call, which goes on.
+pub(crate) fn begin_call(path: &str, stream: u32) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS, stream, &call(path))
 }
 
 /// DATA that ends a Check.

@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use attache::grpc::Address;
+use attache::socket::Address;
 use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use futures::FutureExt as _;
@@ -23,10 +23,11 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
+use crate::harness::decisions::{self, Decision, about, call};
 use crate::harness::house::{connect, eventually, get};
 use crate::harness::mesh::{self, Client, ENVOY, SELF};
 use crate::harness::pki::Authority;
-use crate::harness::{Answer, Plan, ask};
+use crate::harness::{Answer, Plan, REPORTING, ask, wire};
 
 use raw::Raw;
 
@@ -37,15 +38,55 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// machine is slower than that without any attack.
 const BUDGET: Duration = Duration::from_secs(5);
 
-/// A process with one listener.
+/// A process, and the one of its listeners that is attacked.
 pub(crate) struct Rig {
     child: Child,
+    door: Door,
     pub(crate) address: Address,
     pub(crate) health: String,
     log: Arc<Mutex<Vec<String>>>,
     authority: Authority,
-    secured: bool,
     _dir: TempDir,
+}
+
+/// What is attacked: `listen.ext_authz` in three forms, `listen.mesh` or `listen.http`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    Unix,
+    Tcp,
+    Tls,
+    Mesh,
+    Http,
+}
+
+impl Door {
+    /// One of each kind of listener.
+    pub(crate) const KINDS: [Self; 3] = [Self::Unix, Self::Mesh, Self::Http];
+    /// One of each kind, all of them with TLS.
+    pub(crate) const SECURED: [Self; 3] = [Self::Tls, Self::Mesh, Self::Http];
+
+    /// The kind of listener, in the words of the configuration, the log and the metrics.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::Unix | Self::Tcp | Self::Tls => "ext_authz",
+            Self::Mesh => "mesh",
+            Self::Http => "http",
+        }
+    }
+
+    /// Whether proxies ask here; elsewhere workloads do.
+    pub(crate) fn is_for_proxies(self) -> bool {
+        self.kind() == "ext_authz"
+    }
+
+    /// The path of the call that asks for a decision.
+    pub(crate) fn path(self) -> &'static str {
+        if self.is_for_proxies() {
+            frames::CHECK
+        } else {
+            decisions::CHECK
+        }
+    }
 }
 
 /// How the honest proxy fared.
@@ -66,25 +107,35 @@ pub(crate) fn loopback(limits: &str) -> Plan {
 impl Rig {
     /// Starts the binary with a Unix socket, and `limits` in its configuration.
     pub(crate) async fn unix(limits: &str) -> Self {
-        Self::start(Plan::with(limits), Authority::of("example.org"), "").await
+        Self::at(Door::Unix, limits).await
     }
 
     /// Starts it with a plaintext TCP listener.
     pub(crate) async fn tcp(limits: &str) -> Self {
-        Self::start(loopback(limits), Authority::of("example.org"), "").await
+        Self::at(Door::Tcp, limits).await
     }
 
     /// Starts it with a TLS listener.
     pub(crate) async fn tls(limits: &str) -> Self {
+        Self::at(Door::Tls, limits).await
+    }
+
+    /// Starts it with the listener that is to be attacked.
+    pub(crate) async fn at(door: Door, limits: &str) -> Self {
         let authority = Authority::of("example.org");
-        let mut plan = mesh::plan(&authority, &authority.svid(SELF));
+        let own = authority.svid(SELF);
+        let mut plan = match door {
+            Door::Unix => Plan::default(),
+            Door::Tcp => loopback(""),
+            Door::Tls => mesh::plan(&authority, &own),
+            Door::Mesh | Door::Http => mesh::doors(&authority, &own),
+        };
         plan.more += limits;
-        Self::start(plan, authority, "").await
+        Self::start(door, plan, authority, "").await
     }
 
     /// Starts what `plan` describes; `before` is shell, such as `ulimit -n 64;`.
-    pub(crate) async fn start(plan: Plan, authority: Authority, before: &str) -> Self {
-        let secured = plan.listener.contains("tls:");
+    pub(crate) async fn start(door: Door, plan: Plan, authority: Authority, before: &str) -> Self {
         let (dir, file) = plan.lay_out();
         let command = format!("{before} exec \"$0\" serve --config \"$1\"");
         let mut child = Command::new("sh")
@@ -105,22 +156,22 @@ impl Rig {
                 writing.lock().unwrap().push(line);
             }
         });
-        let ext_authz = said(&log, "serving ext_authz").await;
+        let attacked = said(&log, &format!("serving {}", door.kind())).await;
         let health = said(&log, "serving health").await;
-        let address = match ext_authz.strip_prefix("unix:") {
+        let address = match attacked.strip_prefix("unix:") {
             Some(path) => Address::Unix {
                 path: PathBuf::from(path),
                 mode: 0,
             },
-            None => Address::Tcp(ext_authz.parse().unwrap()),
+            None => Address::Tcp(attacked.parse().unwrap()),
         };
         Self {
             child,
+            door,
             address,
             health,
             log,
             authority,
-            secured,
             _dir: dir,
         }
     }
@@ -131,6 +182,38 @@ impl Rig {
             Address::Tcp(address) => *address,
             Address::Unix { path, .. } => panic!("{}", path.display()),
         }
+    }
+
+    fn is_secured(&self) -> bool {
+        Door::SECURED.contains(&self.door)
+    }
+
+    /// The header block of the call that asks for a decision.
+    pub(crate) fn call(&self) -> Vec<u8> {
+        frames::call(self.door.path())
+    }
+
+    /// HEADERS that begin that call, which goes on.
+    pub(crate) fn begin(&self, stream: u32) -> Vec<u8> {
+        frames::begin_call(self.door.path(), stream)
+    }
+
+    /// What an honest client asks, as gRPC puts it on the wire.
+    pub(crate) fn question(&self) -> Vec<u8> {
+        if self.door.is_for_proxies() {
+            framed(&ask("GET", "/documents/42"))
+        } else {
+            wire::framed(&question().encode_to_vec())
+        }
+    }
+
+    /// Asks as an honest client of this listener does.
+    async fn answered(&self, channel: Channel) {
+        if self.door.is_for_proxies() {
+            return allowed(channel).await;
+        }
+        let told: Decision = call(&channel, decisions::CHECK, question()).await.unwrap();
+        assert_eq!(told.word(), "allow");
     }
 
     /// A client with the certificate of a listed proxy.
@@ -150,7 +233,7 @@ impl Rig {
             Address::Unix { path, .. } => {
                 Raw::greet_with(UnixStream::connect(path).await.unwrap(), settings).await
             }
-            Address::Tcp(address) if self.secured => {
+            Address::Tcp(address) if self.is_secured() => {
                 Raw::greet_with(self.envoy().handshake(*address).await.unwrap(), settings).await
             }
             Address::Tcp(address) => {
@@ -161,7 +244,7 @@ impl Rig {
 
     /// A connection of an honest proxy.
     pub(crate) async fn channel(&self) -> Channel {
-        if self.secured {
+        if self.is_secured() {
             return self.envoy().connect(self.tcp_address()).await.unwrap();
         }
         connect(&self.address).await
@@ -186,7 +269,7 @@ impl Rig {
 
     async fn attacked<T>(&self, reconnects: bool, attack: impl Future<Output = T>) -> T {
         let kept = self.channel().await;
-        allowed(kept.clone()).await;
+        self.answered(kept.clone()).await;
         let over = tokio_util::sync::CancellationToken::new();
         let asking = async {
             let mut tally = Tally::default();
@@ -197,7 +280,7 @@ impl Rig {
                     0 if reconnects => self.channel().await,
                     _ => kept.clone(),
                 };
-                allowed(channel).await;
+                self.answered(channel).await;
                 tally.slowest = tally.slowest.max(begun.elapsed());
                 tally.asked += 1;
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -315,9 +398,14 @@ fn was_asked_to_leave(status: &tonic::Status) -> bool {
     false
 }
 
+/// What a proxy asks on `mesh` and `http`, on behalf of a caller.
+fn question() -> decisions::CheckRequest {
+    about(REPORTING, "documents/42", "read")
+}
+
 /// A message as gRPC puts it on the wire.
 pub(crate) fn framed(request: &CheckRequest) -> Vec<u8> {
-    crate::harness::wire::framed(&request.encode_to_vec())
+    wire::framed(&request.encode_to_vec())
 }
 
 /// Requests of the honest proxy at least.

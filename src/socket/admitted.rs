@@ -1,7 +1,7 @@
-//! Connections that were let in: each occupies a place until it ends, must begin to speak soon, and may not last for ever.
+//! Connections that were let in: each occupies a place until it ends, must begin to speak soon, and may have an end.
 //!
-//! What is said is not looked at. A connection that stays silent, or outstays its time, is an error to its server, which
-//! then drops it.
+//! What is said is not looked at. A connection that stays silent, or is past its end, is an error to its server, which then
+//! drops it.
 
 use std::io;
 use std::pin::Pin;
@@ -17,12 +17,17 @@ use tokio::time::{Instant, Sleep};
 pub(crate) struct Admitted<S, T = ()> {
     stream: S,
     about: T,
-    /// Bytes that must still come before the connection counts as one that speaks.
-    missing: usize,
-    /// When it is given up: while it is silent, soon; afterwards at its `end`, if it has one.
-    deadline: Option<Pin<Box<Sleep>>>,
-    end: Option<Instant>,
+    /// Until then the first bytes must have come; `None` once they have.
+    greeting: Option<Greeting>,
+    /// When the connection ends, whatever is under way.
+    end: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+struct Greeting {
+    missing: usize,
+    deadline: Pin<Box<Sleep>>,
 }
 
 impl<S, T> Admitted<S, T> {
@@ -34,48 +39,49 @@ impl<S, T> Admitted<S, T> {
         length: usize,
         patience: Duration,
     ) -> Self {
+        let greeting = Greeting {
+            missing: length,
+            deadline: Box::pin(tokio::time::sleep(patience)),
+        };
         Self {
             stream,
             about,
-            missing: length,
-            deadline: Some(Box::pin(tokio::time::sleep(patience))),
+            greeting: Some(greeting),
             end: None,
             _place: place,
         }
     }
 
-    /// Ends it after `life` from now, whatever is under way on it.
+    /// Ends it after `life` from now, whatever is under way on it. Servers ask clients to leave before that; one that takes
+    /// no bytes never would.
+    #[must_use]
     pub(crate) fn lasting(self, life: Duration) -> Self {
         Self {
-            end: Some(Instant::now() + life),
+            end: Some(Box::pin(tokio::time::sleep(life))),
             ..self
         }
     }
 
-    /// Takes note of bytes that came.
-    fn heard(&mut self, bytes: usize) {
-        if self.missing == 0 {
-            return;
-        }
-        self.missing = self.missing.saturating_sub(bytes);
-        if self.missing > 0 {
-            return;
-        }
-        match (self.end, &mut self.deadline) {
-            (Some(end), Some(deadline)) => deadline.as_mut().reset(end),
-            _ => self.deadline = None,
-        }
-    }
-
-    /// Whether its time is over; if not, the task is woken when it is.
-    fn is_overdue(&mut self, context: &mut Context<'_>) -> bool {
-        let deadline = self.deadline.as_mut();
-        deadline.is_some_and(|it| it.as_mut().poll(context).is_ready())
+    /// What it carries.
+    pub(crate) const fn stream(&self) -> &S {
+        &self.stream
     }
 
     /// What is known about it.
     pub(crate) const fn about(&self) -> &T {
         &self.about
+    }
+
+    /// An error once the connection is past its end; the task is woken when that comes.
+    fn check_end(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let Some(end) = &mut self.end else {
+            return Ok(());
+        };
+        // The clock is looked at as well: a client that always has more to say leaves no budget for timers.
+        if Instant::now() >= end.deadline() || end.as_mut().poll(context).is_ready() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
     }
 }
 
@@ -85,11 +91,20 @@ impl<S: AsyncRead + Unpin, T: Unpin> AsyncRead for Admitted<S, T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.check_end(context)?;
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.heard(buffer.filled().len().saturating_sub(before));
-        // Also where there is always more to read: that is no reason to stay.
-        if self.is_overdue(context) {
+        let Some(greeting) = &mut self.greeting else {
+            return polled;
+        };
+        greeting.missing = greeting
+            .missing
+            .saturating_sub(buffer.filled().len() - before);
+        if greeting.missing == 0 {
+            self.greeting = None;
+            return polled;
+        }
+        if polled.is_pending() && greeting.deadline.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         polled
@@ -102,6 +117,7 @@ impl<S: AsyncWrite + Unpin, T: Unpin> AsyncWrite for Admitted<S, T> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check_end(context)?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -110,6 +126,7 @@ impl<S: AsyncWrite + Unpin, T: Unpin> AsyncWrite for Admitted<S, T> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check_end(context)?;
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
@@ -118,10 +135,12 @@ impl<S: AsyncWrite + Unpin, T: Unpin> AsyncWrite for Admitted<S, T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_end(context)?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_end(context)?;
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
@@ -164,26 +183,45 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_connection_past_its_end_is_an_error_to_readers_and_writers() {
+        // X06, X26: also where the other end takes no bytes and the task waits to write.
+        let (admitted, _theirs, _places) = admitted();
+        let mut admitted = admitted.lasting(Duration::from_secs(60));
+        let begun = Instant::now();
+        let error = admitted.write_all(&[0; 100]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed(), Duration::from_secs(60));
+        for ended in [
+            admitted.read(&mut [0; 4]).await.unwrap_err(),
+            admitted.write(&[0]).await.unwrap_err(),
+            admitted.flush().await.unwrap_err(),
+        ] {
+            assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_connection_that_never_stops_speaking_ends_all_the_same() {
         // X06, X26
         let (admitted, mut theirs, _places) = admitted();
         let mut admitted = admitted.lasting(Duration::from_secs(60));
         let begun = Instant::now();
-        let talking = tokio::spawn(async move {
-            while theirs.write_all(b"abcd").await.is_ok() {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        });
-        let mut bytes = [0; 4];
-        let error = loop {
-            if let Err(error) = admitted.read_exact(&mut bytes).await {
-                break error;
+        let reading = async {
+            let mut bytes = [0; 4];
+            while admitted.read_exact(&mut bytes).await.is_ok() {}
+        };
+        let speaking = async {
+            let mut pauses = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                pauses.tick().await;
+                theirs.write_all(b"abcd").await.unwrap();
             }
         };
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        tokio::select! {
+            () = reading => {}
+            () = speaking => {}
+        }
         assert_eq!(begun.elapsed(), Duration::from_secs(60));
-        drop(admitted);
-        talking.await.unwrap();
     }
 
     #[test]
