@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::rig::frames::{
-    ACK, CHECK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS,
     INITIAL_WINDOW_SIZE, NEWEST, PING, PRIORITY, SETTINGS, begin, field, finish, frame,
     indexed_field, ping, setting, window,
 };

@@ -17,7 +17,7 @@ mod documented;
 mod frames;
 mod handshake;
 #[path = "../integration/harness/mod.rs"]
-#[expect(dead_code, reason = "what other tests need of it")]
+#[expect(dead_code, unused_imports, reason = "what other tests need of it")]
 mod harness;
 mod messages;
 mod resources;

@@ -49,9 +49,7 @@ async fn streams_that_never_end_are_answered_at_the_time_limit() {
             assert!(raw.lives().await);
         })
         .await;
-        // On record where it is the decision of Envoy that is denied; elsewhere it is an error of the call.
-        let refused = if door.is_for_proxies() { 200 } else { 0 };
-        assert_eq!(rig.refusals().await, refused, "{door:?}");
+        assert_eq!(rig.refusals().await, 200, "{door:?}");
     }
 }
 
