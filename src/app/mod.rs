@@ -6,6 +6,7 @@
 //! waiting.
 
 mod certificates;
+mod judge;
 mod reload;
 mod witness;
 mod worker;
@@ -32,7 +33,7 @@ use crate::config::{Config, ExtAuthzListener, Fixed, Mode};
 use crate::grpc::{Address, BindError, Bound, ExtAuthzServer, SocketFile, health_routes};
 use crate::http::{Health, serve_health};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
-use crate::policy::{EmbeddedEngine, LoadError};
+use crate::policy::{Judge, LoadError, Proof, Source};
 use crate::tls::{Credentials, Renewal};
 
 use reload::{Reloader, Rooms};
@@ -45,6 +46,7 @@ pub struct App {
     sockets: Vec<Bound>,
     health: TcpListener,
     reloader: Reloader,
+    judge: Judge,
     credentials: Arc<Credentials>,
     renewals: Vec<Renewal>,
     witness: WriterHandle,
@@ -110,22 +112,25 @@ impl StartError {
     }
 }
 
-/// Proves the policy of a configuration; its revision comes back.
-pub fn prove_policy(config: &Config) -> Result<Arc<str>, StartError> {
-    Ok(Arc::clone(engine(&config.fixed)?.program().revision()))
+/// Proves what can be proven of a configuration's policy without asking anybody.
+pub fn prove_policy(config: &Config) -> Result<Proof, StartError> {
+    let Fixed { policy, base, .. } = &config.fixed;
+    policy.prove(base).map_err(StartError::Policy)
 }
 
-/// An authority that decides as a server with this configuration would, and keeps its records to itself.
+/// An authority that decides as a server with this configuration would, and keeps its records to itself. An OPA is asked.
 pub fn rehearsal_authority(config: Config, clock: Arc<dyn Clock>) -> Result<Authority, StartError> {
-    let engine = engine(&config.fixed)?;
+    let mut registry = Registry::default();
+    let source = open_policy(&config.fixed, &mut registry)?;
+    let judge = Judge::new(source, &config.fixed.policy, &mut registry);
     let (_memory, auditor, _witness) =
         audit::Memory::auditor(Arc::clone(&clock)).map_err(StartError::Audit)?;
     Ok(Authority::new(
         Arc::new(config.rules),
-        Arc::new(engine),
+        judge.engine(),
         auditor,
         clock,
-        Metrics::new(&mut Registry::default()),
+        Metrics::new(&mut registry),
     ))
 }
 
@@ -149,7 +154,7 @@ impl App {
         let readiness = Readiness::new();
         let notices = Notices::default();
 
-        let engine = Arc::new(engine(&fixed)?);
+        let source = open_policy(&fixed, &mut registry)?;
         let mut rng: StdRng = rand::make_rng();
         let origin = Origin {
             tenant: fixed.tenant.as_str().into(),
@@ -161,10 +166,11 @@ impl App {
             .build(&fixed.base, origin, Arc::clone(&clock), rng, &mut registry)
             .map_err(StartError::Audit)?;
         witness::prove(&auditor).await?;
+        let judge = Judge::new(source, &fixed.policy, &mut registry);
         let metrics = Metrics::new(&mut registry);
         let authority = Arc::new(Authority::new(
             Arc::new(rules),
-            Arc::clone(&engine) as _,
+            judge.engine(),
             auditor.clone(),
             Arc::clone(&clock),
             metrics,
@@ -183,14 +189,14 @@ impl App {
             fixed.clone(),
             Rooms {
                 authority: Arc::clone(&authority),
-                engine: Arc::clone(&engine),
+                judge: judge.clone(),
                 credentials: Arc::clone(&credentials),
             },
             auditor,
             notices.clone(),
             &mut registry,
         );
-        announce(&fixed, &authority, &engine, &notices);
+        announce(&fixed, &authority, &judge, &notices);
 
         let sockets = fixed
             .listen
@@ -208,6 +214,7 @@ impl App {
             sockets,
             health,
             reloader,
+            judge,
             credentials,
             renewals,
             witness,
@@ -235,6 +242,7 @@ impl App {
             sockets,
             health,
             reloader,
+            judge,
             credentials,
             renewals,
             witness,
@@ -262,6 +270,15 @@ impl App {
         let certificates =
             certificates::Watch::new(credentials, readiness.clone(), notices.clone());
         tasks.spawn(certificates.run(shutdown.clone()));
+        if let Source::Opa(engine) = judge.source() {
+            let watch = judge::Watch::new(
+                Arc::clone(engine),
+                witness.auditor(),
+                readiness.clone(),
+                notices.clone(),
+            );
+            tasks.spawn(watch.run(shutdown.clone()));
+        }
         tasks.spawn(witness::follow(
             witness.auditor(),
             readiness.clone(),
@@ -291,6 +308,7 @@ impl App {
         tasks.close();
         // Probes may hold connections open; nobody's decision depends on them.
         let _unfinished = tokio::time::timeout(PROBE_GRACE, tasks.wait()).await;
+        let _unclosed = tokio::time::timeout(PROBE_GRACE, judge.close()).await;
         files.into_iter().for_each(SocketFile::remove);
         ended.map_err(RunError::Worker)?;
         drained?;
@@ -339,14 +357,25 @@ async fn ended(
 }
 
 /// Says at start what an operator must not overlook.
-fn announce(fixed: &Fixed, authority: &Authority, engine: &EmbeddedEngine, notices: &Notices) {
+fn announce(fixed: &Fixed, authority: &Authority, judge: &Judge, notices: &Notices) {
     if fixed.mode == Mode::Development {
         let text = "development mode: not for production";
         tracing::warn!("{text}");
         notices.set("mode", text);
     }
+    if !fixed.policy.default_deny {
+        let text = "policy.default_deny is false: what policy can't be asked about is allowed";
+        tracing::warn!("{text}");
+        notices.set("policy fallback", text);
+    }
     reload::notice_rules(&authority.rules(), notices);
-    reload::notice_trial(engine, notices);
+    match judge.source() {
+        Source::Embedded(engine) => reload::notice_program(&engine.program(), notices),
+        Source::Opa(engine) => {
+            let endpoint = engine.settings().endpoint;
+            tracing::info!(%endpoint, "policy is asked of OPA");
+        }
+    }
 }
 
 /// This process among all that ever wrote audit records: host name and a number that sorts by start.
@@ -360,9 +389,11 @@ fn writer_id(clock: &dyn Clock, rng: &mut StdRng) -> String {
     format!("{host}/{start}")
 }
 
-fn engine(fixed: &Fixed) -> Result<EmbeddedEngine, StartError> {
+/// The engine, proven as far as that goes before anything else is opened.
+fn open_policy(fixed: &Fixed, registry: &mut Registry) -> Result<Source, StartError> {
     let policy = fixed.policy.clone();
-    policy.build(fixed.base.clone()).map_err(StartError::Policy)
+    let source = policy.open(fixed.base.clone(), None, registry);
+    source.map_err(StartError::Policy)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

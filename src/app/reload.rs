@@ -18,7 +18,7 @@ use crate::authority::{Authority, Rules};
 use crate::config::{Config, Fixed};
 use crate::identity::TrustLocal;
 use crate::lifecycle::{Notices, Shutdown};
-use crate::policy::{EmbeddedEngine, Reload};
+use crate::policy::{EmbeddedEngine, Judge, Program, Reload, Source};
 use crate::tls::Credentials;
 
 /// Keeps the tables and the policy of a running process current.
@@ -42,7 +42,7 @@ pub(super) struct Reloader {
 #[derive(Debug)]
 pub(super) struct Rooms {
     pub(super) authority: Arc<Authority>,
-    pub(super) engine: Arc<EmbeddedEngine>,
+    pub(super) judge: Judge,
     pub(super) credentials: Arc<Credentials>,
 }
 
@@ -116,8 +116,11 @@ impl Reloader {
     /// Tables and policy are often changed together. Policy goes first, and while it can't be used the tables wait: wider
     /// permissions never meet the older, perhaps laxer policy.
     pub(super) fn look(&mut self) {
-        if self.fixed.policy.embedded.reload {
-            self.look_at_policy();
+        if let Source::Embedded(engine) = self.rooms.judge.source()
+            && self.fixed.policy.embedded.reload
+        {
+            let engine = Arc::clone(engine);
+            self.look_at_policy(&engine);
         }
         self.look_at_file();
     }
@@ -159,8 +162,11 @@ impl Reloader {
         self.reject("config", EventType::ConfigRejected, &text);
     }
 
-    fn apply(&self, config: Config) {
-        let changed = self.fixed.differences(&config.fixed);
+    fn apply(&mut self, config: Config) {
+        let opa = config.fixed.policy.opa.clone();
+        let mut others = config.fixed;
+        others.policy.opa = self.fixed.policy.opa.clone();
+        let changed = self.fixed.differences(&others);
         if !changed.is_empty() {
             // Half of a file would be neither the old configuration nor the new one.
             let text = format!(
@@ -168,6 +174,15 @@ impl Reloader {
                 changed.join(", ")
             );
             return self.reject("config", EventType::ConfigRejected, &text);
+        }
+        if opa != self.fixed.policy.opa {
+            if let Source::Opa(engine) = self.rooms.judge.source()
+                && let Err(error) = engine.reconfigure(opa.clone())
+            {
+                let error = crate::text::sentence(&error);
+                return self.reject("config", EventType::ConfigRejected, &error);
+            }
+            self.fixed.policy.opa = opa;
         }
         if config.rules.revision == self.rooms.authority.rules().revision {
             // At the first look, and where a bad version was taken back.
@@ -186,8 +201,8 @@ impl Reloader {
         self.changed("config", EventType::ConfigChanged, &revision);
     }
 
-    fn look_at_policy(&mut self) {
-        match self.rooms.engine.reload() {
+    fn look_at_policy(&mut self, engine: &EmbeddedEngine) {
+        match engine.reload() {
             Reload::Unchanged if self.policy_errors.is_empty() => {}
             // A bad version was taken back: the one in force is the one on disk again.
             Reload::Unchanged => {
@@ -197,7 +212,7 @@ impl Reloader {
             Reload::Swapped { to, .. } => {
                 self.policy_errors.clear();
                 self.changed("policy", EventType::PolicyLoaded, &to);
-                notice_trial(&self.rooms.engine, &self.notices);
+                notice_program(&engine.program(), &self.notices);
             }
             Reload::Rejected(errors) => {
                 let errors = super::lines(&errors);
@@ -269,19 +284,30 @@ fn notice_shadowed_routes(rules: &Rules, notices: &Notices) {
     notices.set("shadow", &text);
 }
 
-/// Says when a policy could not answer the made-up request it was tried with.
-pub(super) fn notice_trial(engine: &EmbeddedEngine, notices: &Notices) {
-    match engine.program().trial() {
-        Ok(_) => notices.clear("policy trial"),
-        Err(error) => {
-            let error = crate::text::sentence(error);
-            tracing::warn!(error, "the policy failed on a made-up request");
-            let text = format!("the policy failed on a made-up request: {error}");
-            notices.set("policy trial", &text);
-        }
+/// Says when an embedded policy could not answer the made-up request it was tried with.
+pub(super) fn notice_program(program: &Program, notices: &Notices) {
+    let fault = program.trial().as_ref().err();
+    notice_trial(
+        fault.map(|it| crate::text::sentence(it)).as_deref(),
+        notices,
+    );
+}
+
+/// Says what is wrong with a policy's answer to a made-up request; `None` is nothing. A word that was said before is not
+/// logged again.
+pub(super) fn notice_trial(fault: Option<&str>, notices: &Notices) {
+    let Some(fault) = fault else {
+        notices.clear(TRIAL);
+        return;
+    };
+    let text = format!("the policy failed on a made-up request: {fault}");
+    if notices.get(TRIAL).as_ref() != Some(&text) {
+        tracing::warn!(error = fault, "the policy failed on a made-up request");
+        notices.set(TRIAL, &text);
     }
 }
 
 /// Looks without a file before that is worth a word.
 const PATIENT_LOOKS: u32 = 3;
-const INTERVAL: Duration = Duration::from_secs(1);
+const TRIAL: &str = "policy trial";
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);

@@ -109,11 +109,7 @@ impl<'a> Attempt<'a> {
                 .and_then(|it| it.detail.as_deref())
                 .or(policy_words)
                 .map(Text::from),
-            policy: verdict.as_ref().map(|it| Policy {
-                path: None,
-                policy_id: it.policy_id.as_deref().map(Text::from),
-                revision: Text::from(&*it.revision),
-            }),
+            policy: self.policy(),
             decision_id: Some(Text::from(&*self.id.to_string())),
             http: http.map(|http| Http {
                 // A host that was not accepted may hold credentials (`user:password@host`).
@@ -154,6 +150,19 @@ impl<'a> Attempt<'a> {
                 actor,
             )
         }
+    }
+
+    /// Which policy answered, or should have.
+    fn policy(&self) -> Option<Policy> {
+        let said = self.findings.verdict.as_ref();
+        let said = said.map(|it| (it.policy_id.as_deref(), &it.revision));
+        let unsaid = self.findings.unjudged.as_ref();
+        let unsaid = unsaid.map(|it| (Some(it.policy_id), &it.revision));
+        said.or(unsaid).map(|(policy_id, revision)| Policy {
+            path: None,
+            policy_id: policy_id.map(Text::from),
+            revision: Text::from(&**revision),
+        })
     }
 
     fn details(&self) -> Details {

@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 
 use super::attempt::Attempt;
 use super::decision::{Decision, Denial, Permit};
-use super::findings::Findings;
+use super::findings::{Findings, Unjudged};
 use super::metrics::Metrics;
 use super::question::{HttpRequest, Question};
 use super::rules::{ContextNames, Rules};
@@ -21,7 +21,7 @@ use crate::permission::{
     Approval, PolicyAnswer, Reason, Ruling, Standing, Structural, Tier, decide,
 };
 use crate::policy::{
-    Answer, Context, Deadline, Input, PolicyEngine, Protocol, Query, RequestInput,
+    Answer, Context, Deadline, ERROR_FALLBACK, Input, PolicyEngine, Protocol, Query, RequestInput,
 };
 use crate::text::sentence;
 
@@ -202,10 +202,14 @@ impl Authority {
         let verdict = match timeout_at(deadline.at, self.policy.evaluate(query)).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(error)) => {
-                found.policy_error = Some(sentence(&error));
+                found.unjudged = Some(self.unjudged(sentence(&error), error.policy_id()));
                 return PolicyAnswer::Failed(error.reason());
             }
-            Err(_elapsed) => return PolicyAnswer::Failed(Reason::DeadlineExceeded),
+            Err(_elapsed) => {
+                let error = "policy did not answer by the deadline".to_owned();
+                found.unjudged = Some(self.unjudged(error, ERROR_FALLBACK));
+                return PolicyAnswer::Failed(Reason::DeadlineExceeded);
+            }
         };
         let answer = match verdict.answer {
             Answer::Allow => PolicyAnswer::Allow { tier: verdict.tier },
@@ -215,6 +219,14 @@ impl Authority {
         found.tier = found.tier.max(verdict.tier);
         found.verdict = Some(verdict);
         answer
+    }
+
+    fn unjudged(&self, error: String, policy_id: &'static str) -> Unjudged {
+        Unjudged {
+            error,
+            policy_id,
+            revision: self.policy.revision(),
+        }
     }
 }
 

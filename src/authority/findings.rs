@@ -34,10 +34,21 @@ pub struct Findings {
     pub tier: Option<Tier>,
     /// What policy said.
     pub verdict: Option<Verdict>,
-    /// Why policy said nothing.
-    pub policy_error: Option<String>,
+    /// Why policy said nothing, where it was asked.
+    pub unjudged: Option<Unjudged>,
     /// Whether the decision binds.
     pub mode: Mode,
+}
+
+/// A question to policy that got no verdict.
+#[derive(Debug, Clone)]
+pub struct Unjudged {
+    /// What went wrong.
+    pub error: String,
+    /// What stands in audit where policy would have named its rule.
+    pub policy_id: &'static str,
+    /// The policy that would have answered, as far as it is known.
+    pub revision: Arc<str>,
 }
 
 /// The operation that a request was found to be.
@@ -85,7 +96,11 @@ impl Findings {
     /// The policy's own words, or what kept it from speaking.
     pub(super) fn policy_words(&self) -> Option<String> {
         let said = self.verdict.as_ref().and_then(|it| it.reason.clone());
-        said.or_else(|| self.policy_error.clone())
+        said.or_else(|| self.policy_error())
+    }
+
+    fn policy_error(&self) -> Option<String> {
+        self.unjudged.as_ref().map(|it| it.error.clone())
     }
 
     /// The steps that were taken, in order.
@@ -113,7 +128,7 @@ impl Findings {
                 "tier",
                 self.table.map(|tier| format!("the table says {tier}")),
             ),
-            ("policy", policy.or_else(|| self.policy_error.clone())),
+            ("policy", policy.or_else(|| self.policy_error())),
         ]
         .into_iter()
         .filter_map(|(step, found)| {

@@ -14,7 +14,7 @@ mod rules;
 
 pub use check::Authority;
 pub use decision::{Decision, DecisionId, Denial, Outcome, Permit};
-pub use findings::{Findings, Named, Step};
+pub use findings::{Findings, Named, Step, Unjudged};
 pub use metrics::Metrics;
 pub use question::{HeaderProblem, Headers, HttpRequest, Question};
 pub use rules::{ContextNames, Rules};

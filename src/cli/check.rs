@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::app::prove_policy;
+use crate::policy::Proof;
 
 use super::{BAD_CONFIG, ConfigSource, complain};
 
@@ -32,8 +33,12 @@ impl Check {
         for warning in &config.warnings {
             eprintln!("warning: {warning}");
         }
-        let revision = match prove_policy(&config) {
-            Ok(revision) => revision,
+        let policy = match prove_policy(&config) {
+            Ok(Proof::Loaded(program)) => format!("at revision {}", program.revision()),
+            Ok(Proof::Unasked) => {
+                let endpoint = &config.fixed.policy.opa.endpoint;
+                format!("of OPA at {endpoint}, which was not asked")
+            }
             Err(error) => {
                 complain(&error);
                 return ExitCode::from(BAD_CONFIG);
@@ -41,7 +46,7 @@ impl Check {
         };
         let shadowed = config.rules.routes.in_shadow_mode().count();
         println!(
-            "sound: {} routes ({shadowed} in shadow mode), policy {} at revision {revision}",
+            "sound: {} routes ({shadowed} in shadow mode), policy {} {policy}",
             config.rules.routes.len(),
             config.fixed.policy.path,
         );

@@ -25,7 +25,8 @@ Describe the request with flags, or pass `-` to read a CheckRequest in protobuf 
   attache eval --dev --caller spiffe://example.org/svc/reporting --path /documents/42
   attache eval --config attache.yaml --json - < check-request.json
 
-The first of listen.ext_authz is taken for the listener that was asked. No server is asked and no audit record written.
+The first of listen.ext_authz is taken for the listener that was asked. No server is asked, but OPA where it is the
+judge, and no audit record is written.
 
 Exit code: 0 allowed, 3 denied, 2 wrong use or configuration.")]
 pub(super) struct Eval {

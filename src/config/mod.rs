@@ -211,6 +211,12 @@ impl Config {
         }
         problems.extend(context_problems(&raw.context));
         problems.extend(raw.strangers());
+        let of_policy = raw.policy.problems(raw.mode == Mode::Production);
+        problems.extend(
+            of_policy
+                .into_iter()
+                .map(|(path, what)| Problem::new(path, what)),
+        );
         let routes = RouteTable::compile(&raw.routes).unwrap_or_else(|faults| {
             problems.extend(
                 faults
@@ -224,6 +230,12 @@ impl Config {
         };
         let mut warnings = warnings(&raw.tiers, &raw.agents, &raw.workloads, &routes);
         warnings.extend(raw.listen.warnings(&raw.identity, &raw.tls));
+        let of_policy = raw.policy.warnings();
+        warnings.extend(
+            of_policy
+                .into_iter()
+                .map(|(path, what)| Problem::new(path, what)),
+        );
         let (peps, identifier) = raw.identity.build(trust_domain.clone());
         Ok(Self {
             rules: Rules {

@@ -49,6 +49,10 @@ pub enum Reason {
     PolicyError,
     /// Policy evaluation took longer than its limit.
     PolicyTimeout,
+    /// The policy engine can't be reached or can't answer now.
+    PolicyUnavailable,
+    /// The policy engine sent no usable answer.
+    PolicyMalformed,
     /// No decision within the deadline.
     DeadlineExceeded,
     /// More requests than the configured limits admit.
@@ -72,7 +76,7 @@ pub enum Class {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::NoIdentity,
         Self::InvalidIdentity,
         Self::IdentityMismatch,
@@ -92,6 +96,8 @@ impl Reason {
         Self::PolicyUndefined,
         Self::PolicyError,
         Self::PolicyTimeout,
+        Self::PolicyUnavailable,
+        Self::PolicyMalformed,
         Self::DeadlineExceeded,
         Self::Overloaded,
         Self::RequestTooLarge,
@@ -120,6 +126,8 @@ impl Reason {
             Self::PolicyUndefined => "policy_undefined",
             Self::PolicyError => "policy_error",
             Self::PolicyTimeout => "policy_timeout",
+            Self::PolicyUnavailable => "policy_unavailable",
+            Self::PolicyMalformed => "policy_malformed",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Overloaded => "overloaded",
             Self::RequestTooLarge => "request_too_large",
@@ -149,6 +157,8 @@ impl Reason {
             | Self::PolicyUndefined => Class::Refused,
             Self::PolicyError
             | Self::PolicyTimeout
+            | Self::PolicyUnavailable
+            | Self::PolicyMalformed
             | Self::DeadlineExceeded
             | Self::Overloaded
             | Self::RequestTooLarge
@@ -176,7 +186,10 @@ impl Reason {
             Self::ApprovalRequired => "this operation needs a person's approval",
             Self::PolicyDenied => "policy denies this operation",
             Self::PolicyUndefined => "policy does not allow this operation",
-            Self::PolicyError | Self::PolicyTimeout => "policy could not be evaluated",
+            Self::PolicyError
+            | Self::PolicyTimeout
+            | Self::PolicyUnavailable
+            | Self::PolicyMalformed => "policy could not be evaluated",
             Self::DeadlineExceeded => "no decision was reached in time",
             Self::Overloaded => "too many requests are being decided",
             Self::RequestTooLarge => "the request is too large to be decided",

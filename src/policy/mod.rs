@@ -3,13 +3,17 @@
 //! A policy can refuse or raise the tier of what attache's own rules let pass; it can never grant what they refuse.
 //! Undefined results are refusals; every error is an error, never a verdict.
 //!
-//! [`Config`] names the files, [`Sources`] holds their text, [`Program`] is what they mean, and [`EmbeddedEngine`] lets a
-//! program serve and exchanges it. What a policy sees is [`Input`]; what it may answer is read in one place for every
-//! engine. A policy that can't be loaded is refused with [`LoadError`]s and changes nothing.
+//! There are two engines. For the embedded one [`Config`] names the files, [`Sources`] holds their text, [`Program`] is what
+//! they mean, and [`EmbeddedEngine`] lets a program serve and exchanges it. [`OpaEngine`] asks an OPA in another process.
+//! [`Judge`] is the configured one, with what stands around it. What a policy sees is [`Input`]; what it may answer is read
+//! in one place for every engine. A policy that can't be loaded is refused with [`LoadError`]s and changes nothing.
 
 mod config;
 mod embedded;
 mod input;
+mod judge;
+mod lenient;
+mod opa;
 mod output;
 mod query;
 mod rego;
@@ -22,6 +26,9 @@ use std::sync::Arc;
 pub use config::{Config, DecisionPath, DecisionPathError, Embedded, EngineKind};
 pub use embedded::{EmbeddedEngine, Reload};
 pub use input::{Context, Input, Protocol, RequestInput};
+pub use judge::{Judge, Proof, Source};
+pub use lenient::Lenient;
+pub use opa::{Endpoint, EndpointError, HealthKind, Opa, OpaEngine};
 pub use query::{Deadline, Query};
 pub use rego::Program;
 pub use source::Sources;
@@ -40,6 +47,17 @@ pub trait PolicyEngine: fmt::Debug + Send + Sync {
 
     /// The content of the policy that would answer now, as far as it is known here.
     fn revision(&self) -> Arc<str>;
+}
+
+#[async_trait::async_trait]
+impl<E: PolicyEngine + ?Sized> PolicyEngine for Arc<E> {
+    async fn evaluate(&self, query: Query) -> Result<Verdict, PolicyError> {
+        (**self).evaluate(query).await
+    }
+
+    fn revision(&self) -> Arc<str> {
+        (**self).revision()
+    }
 }
 
 /// A policy's answer.
@@ -83,6 +101,30 @@ pub enum PolicyError {
     /// The evaluating task was lost.
     #[error("policy evaluation was interrupted")]
     Interrupted,
+    /// The engine can't be reached, went away, or says itself that it can't answer now.
+    #[error("policy engine unavailable: {0}")]
+    Unavailable(String),
+    /// What the engine sent is no answer: not JSON, cut off, too large.
+    #[error("policy engine sent no usable answer: {0}")]
+    Malformed(String),
+    /// The engine did not answer in time.
+    #[error("policy engine did not answer in time")]
+    TimedOut {
+        /// Whether the asker gave it less time than our own limits would have.
+        cut_short: bool,
+    },
+    /// As many questions as are allowed wait for the engine already.
+    #[error("too many questions wait for the policy engine")]
+    Overloaded,
+}
+
+/// What an error says of the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accounting {
+    /// The engine fails.
+    Failure,
+    /// Nothing: the policy, the question or the asker is at fault, or this process.
+    Neither,
 }
 
 /// Why a policy can't be loaded.
@@ -152,7 +194,82 @@ impl PolicyError {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Evaluation(_) | Self::Shape(_) | Self::Interrupted => Reason::PolicyError,
-            Self::TimeLimit => Reason::PolicyTimeout,
+            Self::TimeLimit | Self::TimedOut { cut_short: false } => Reason::PolicyTimeout,
+            Self::TimedOut { cut_short: true } => Reason::DeadlineExceeded,
+            Self::Unavailable(_) => Reason::PolicyUnavailable,
+            Self::Malformed(_) => Reason::PolicyMalformed,
+            Self::Overloaded => Reason::Overloaded,
+        }
+    }
+
+    /// Whether it is a failure of the engine, as a breaker counts them.
+    pub const fn counts(&self) -> Accounting {
+        match self {
+            Self::Unavailable(_) | Self::Malformed(_) | Self::TimedOut { cut_short: false } => {
+                Accounting::Failure
+            }
+            Self::Evaluation(_)
+            | Self::Shape(_)
+            | Self::TimeLimit
+            | Self::Interrupted
+            | Self::TimedOut { cut_short: true }
+            | Self::Overloaded => Accounting::Neither,
+        }
+    }
+
+    /// What stands in audit as `policy_id`, where a policy would have named its rule.
+    pub const fn policy_id(&self) -> &'static str {
+        ERROR_FALLBACK
+    }
+}
+
+/// The `policy_id` of a decision that no policy took part in, since asking it failed.
+pub const ERROR_FALLBACK: &str = "error-fallback";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors() -> [PolicyError; 9] {
+        [
+            PolicyError::Evaluation("x".to_owned()),
+            PolicyError::TimeLimit,
+            PolicyError::Shape("x".to_owned()),
+            PolicyError::Interrupted,
+            PolicyError::Unavailable("x".to_owned()),
+            PolicyError::Malformed("x".to_owned()),
+            PolicyError::TimedOut { cut_short: false },
+            PolicyError::TimedOut { cut_short: true },
+            PolicyError::Overloaded,
+        ]
+    }
+
+    #[test]
+    fn only_what_the_engine_is_to_blame_for_counts_as_its_failure() {
+        let failures: Vec<_> = errors()
+            .into_iter()
+            .filter(|error| error.counts() == Accounting::Failure)
+            .map(|error| error.reason())
+            .collect();
+        assert_eq!(
+            failures,
+            [
+                Reason::PolicyUnavailable,
+                Reason::PolicyMalformed,
+                Reason::PolicyTimeout
+            ]
+        );
+    }
+
+    #[test]
+    fn an_error_is_undecided_and_never_a_refusal() {
+        for error in errors() {
+            assert_eq!(
+                error.reason().class(),
+                crate::permission::Class::Undecided,
+                "{error}"
+            );
+            assert_eq!(error.policy_id(), ERROR_FALLBACK);
         }
     }
 }

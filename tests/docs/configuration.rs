@@ -188,8 +188,9 @@ fn assert_sound(path: &str) {
 }
 
 #[test]
-fn the_policy_decides_example_is_sound() {
+fn the_policy_decides_examples_are_sound() {
     assert_sound("deploy/examples/policy-decides.yaml");
+    assert_sound("deploy/examples/policy-decides-opa.yaml");
 }
 
 #[test]

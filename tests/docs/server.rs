@@ -30,6 +30,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::start_with(str::to_owned).await
+    }
+
+    /// With the configuration changed.
+    pub(crate) async fn start_with(change: impl Fn(&str) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("attache.yaml");
         let text = read("deploy/dev.yaml")
@@ -37,7 +42,7 @@ impl Server {
             .replace("127.0.0.1:8082", "127.0.0.1:0")
             .replace("sinks: [stdout]", "sinks: [{jsonl: audit.jsonl}]");
         let text = format!("{text}\n{}", certificate_files(folder.path()));
-        std::fs::write(&file, text).unwrap();
+        std::fs::write(&file, change(&text)).unwrap();
         let config = Config::read(&file).unwrap();
         let app = App::build(config, Some(file), Arc::new(SystemClock))
             .await

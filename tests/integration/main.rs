@@ -17,6 +17,7 @@ mod harness;
 mod headers;
 mod health;
 mod mesh;
+mod opa;
 mod paths;
 mod reload;
 mod rotation;

@@ -27,7 +27,7 @@ impl Bench {
     fn new() -> Self {
         let text = include_str!("../../../deploy/dev.yaml");
         let Config { fixed, rules, .. } = Config::parse(text, "dev.yaml".as_ref()).unwrap();
-        let engine = fixed.policy.build(fixed.base).unwrap();
+        let engine = fixed.policy.embedded_engine(fixed.base).unwrap();
         let (memory, auditor, writer) = Memory::auditor(Arc::new(SystemClock)).unwrap();
         let authority = Authority::new(
             Arc::new(rules),

@@ -29,7 +29,7 @@ pub(crate) struct Plan {
     pub(crate) rules: String,
     /// The policy; the shipped one where empty.
     pub(crate) rego: String,
-    /// More settings of the embedded engine, where there is a policy.
+    /// More settings of the embedded engine; or the whole section, beginning with `{engine`.
     pub(crate) policy: String,
     /// The listener; a Unix socket where empty.
     pub(crate) listener: String,
@@ -98,6 +98,11 @@ impl Plan {
             "" => "time_limit: 10s",
             policy => policy,
         };
+        let policy = if policy.starts_with("{engine") {
+            policy.to_owned()
+        } else {
+            format!("{{embedded: {{modules: {modules}, {policy}}}}}")
+        };
         let limits = if self.more.contains("limits:") {
             ""
         } else {
@@ -107,7 +112,7 @@ impl Plan {
             "trust_domain: example.org\n\
              listen:\n  ext_authz: [{listener}]\n  health: {{tcp: \"127.0.0.1:0\"}}\n\
              audit: {{sinks: [{{jsonl: audit.jsonl}}]}}\n\
-             policy: {{embedded: {{modules: {modules}, {policy}}}}}\n{limits}\n{}\n{}\n",
+             policy: {policy}\n{limits}\n{}\n{}\n",
             self.rules, self.more
         )
     }

@@ -5,6 +5,7 @@ pub(crate) mod binary;
 pub(crate) mod house;
 pub(crate) mod mesh;
 pub(crate) mod message;
+pub(crate) mod opa;
 pub(crate) mod pki;
 pub(crate) mod wire;
 pub(crate) mod workload;

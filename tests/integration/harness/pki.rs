@@ -20,6 +20,7 @@ pub(crate) struct Authority {
 /// What a certificate says. Times are seconds from now.
 #[derive(Debug, Clone)]
 pub(crate) struct Leaf {
+    /// URIs, and names of hosts as `dns:opa`.
     pub(crate) uris: Vec<String>,
     pub(crate) from: i64,
     pub(crate) until: i64,
@@ -69,7 +70,7 @@ impl Leaf {
         params.not_before = now + Duration::seconds(self.from);
         params.not_after = now + Duration::seconds(self.until);
         params.distinguished_name = DistinguishedName::new();
-        params.subject_alt_names = self.uris.iter().map(|text| uri(text)).collect();
+        params.subject_alt_names = self.uris.iter().map(|text| name(text)).collect();
         params.extended_key_usages.clone_from(&self.usages);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.is_ca = IsCa::ExplicitNoCa;
@@ -154,6 +155,14 @@ fn signing(trust_domain: &str, usages: Vec<KeyUsagePurpose>) -> CertificateParam
         .push(rcgen::DnType::CommonName, name);
     params.subject_alt_names = vec![uri(&format!("spiffe://{trust_domain}"))];
     params
+}
+
+/// A URI, or a name of a host after `dns:`.
+fn name(text: &str) -> SanType {
+    match text.strip_prefix("dns:") {
+        Some(host) => SanType::DnsName(host.try_into().unwrap()),
+        None => uri(text),
+    }
 }
 
 fn uri(text: &str) -> SanType {

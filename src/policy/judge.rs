@@ -1,0 +1,112 @@
+//! The judge as configured: an engine, and what stands between it and whoever asks.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+
+use super::lenient::Lenient;
+use super::{Config, EmbeddedEngine, EngineKind, LoadError, OpaEngine, PolicyEngine, Program};
+
+/// What is asked about operations. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Judge {
+    engine: Arc<dyn PolicyEngine>,
+    source: Source,
+}
+
+/// The engine behind everything else.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// In this process, from files.
+    Embedded(Arc<EmbeddedEngine>),
+    /// In another one.
+    Opa(Arc<OpaEngine>),
+}
+
+/// What shows of a policy before anybody is asked.
+#[derive(Debug)]
+pub enum Proof {
+    /// It was loaded and tried.
+    Loaded(Arc<Program>),
+    /// Settings and files are usable; the policy is OPA's, and OPA was not asked.
+    Unasked,
+}
+
+impl Config {
+    /// Makes the engine; relative paths start from `base`. Blocks on files.
+    ///
+    /// Connections to OPA live on the runtime that this is called on. `tls`, where given, says how the server of an `https`
+    /// endpoint is judged and what it is shown, in place of `policy.opa.ca_file`.
+    pub fn open(
+        self,
+        base: PathBuf,
+        tls: Option<Arc<rustls::ClientConfig>>,
+        registry: &mut Registry,
+    ) -> Result<Source, Vec<LoadError>> {
+        match self.engine {
+            EngineKind::Embedded => {
+                let engine = self.embedded_engine(base)?;
+                Ok(Source::Embedded(Arc::new(engine)))
+            }
+            EngineKind::Opa => {
+                let engine = OpaEngine::build(self.opa, self.path, base, tls, registry);
+                let engine = engine.map_err(|error| vec![error])?;
+                Ok(Source::Opa(Arc::new(engine)))
+            }
+        }
+    }
+
+    /// Proves what can be proven without asking anybody. Blocks on files.
+    pub fn prove(&self, base: &Path) -> Result<Proof, Vec<LoadError>> {
+        match self.engine {
+            EngineKind::Embedded => Ok(Proof::Loaded(Arc::new(self.load(base)?))),
+            EngineKind::Opa => OpaEngine::prove(&self.opa, base)
+                .map(|()| Proof::Unasked)
+                .map_err(|error| vec![error]),
+        }
+    }
+}
+
+/// What stands around every engine, innermost first. A cache goes first.
+fn around(
+    engine: impl PolicyEngine + 'static,
+    config: &Config,
+    registry: &mut Registry,
+) -> Arc<dyn PolicyEngine> {
+    if config.default_deny {
+        Arc::new(engine)
+    } else {
+        Arc::new(Lenient::new(engine, registry))
+    }
+}
+
+impl Judge {
+    /// Puts around an engine what `config` says.
+    pub fn new(source: Source, config: &Config, registry: &mut Registry) -> Self {
+        let engine = match &source {
+            Source::Embedded(engine) => around(Arc::clone(engine), config, registry),
+            // What stands next to OPA alone, inside everything else, goes around this one: a breaker.
+            Source::Opa(engine) => around(Arc::clone(engine), config, registry),
+        };
+        Self { engine, source }
+    }
+
+    /// Whom to ask.
+    pub fn engine(&self) -> Arc<dyn PolicyEngine> {
+        Arc::clone(&self.engine)
+    }
+
+    /// The engine behind everything else.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Lets go of whatever an engine holds outside this process, and waits until nothing is left of it.
+    pub async fn close(&self) {
+        match &self.source {
+            Source::Embedded(_) => {}
+            Source::Opa(engine) => engine.close().await,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! An OPA that fails: whatever it does, requests are denied in time, with a reason that says what it did and a record, and
+//! nothing is left over.
+
+mod commands;
+mod connections;
+mod door;
+mod settings;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use attache::clock::Timestamp;
+use attache::permission::Tier;
+use attache::policy::{
+    Config, Context, Deadline, Input, OpaEngine, PolicyEngine as _, PolicyError, Protocol, Query,
+    RequestInput, Verdict,
+};
+use prometheus_client::registry::Registry;
+
+/// The engine of a `policy` section alone.
+fn engine(policy: &str) -> OpaEngine {
+    let config: Config = serde_saphyr::from_str(policy).unwrap();
+    let mut registry = Registry::default();
+    OpaEngine::build(config.opa, config.path, ".".into(), None, &mut registry).unwrap()
+}
+
+fn query(deadline: Deadline) -> Query {
+    let identity = "spiffe://example.org/svc/reporting";
+    let input = Input {
+        caller: identity.parse().unwrap(),
+        target: None,
+        action: "read".parse().unwrap(),
+        resource: "documents/1".parse().unwrap(),
+        tier: Tier::Free,
+        timestamp: Timestamp::from_unix_seconds(1_800_000_000),
+        context: Context::default(),
+        request: RequestInput {
+            protocol: Protocol::Http,
+            method: "GET".to_owned(),
+            host: "api.example.org".to_owned(),
+            path: "/documents/1".to_owned(),
+            params: [].into(),
+            body: None,
+        },
+    };
+    Query {
+        input: Arc::new(input),
+        deadline,
+    }
+}
+
+/// Asks with all the time that the settings give.
+async fn ask(engine: &OpaEngine) -> Result<Verdict, PolicyError> {
+    let patient = Deadline::after(Duration::from_secs(60));
+    engine.evaluate(query(patient)).await
+}
