@@ -52,24 +52,27 @@ const ROWS: &[Row] = &[
             "sprintf",
             "sum",
         ],
-        when: |case| case.only_we_fail() && case.any(|it| !it.is_array() && !it.is_object()),
+        when: |case| {
+            case.only_we_fail() && case.any_argument(|it| !it.is_array() && !it.is_object())
+        },
     },
     Row {
         title: "`not` of what can't be computed",
         builtins: &["[1"],
-        when: |case| case.both_know() && case.any(|it| it == &serde_json::json!({})),
+        when: |case| case.both_know() && case.any_argument(|it| it == &serde_json::json!({})),
     },
     Row {
         title: "objects as patterns",
         builtins: &["[1"],
         when: |case| {
-            case.both_know() && case.any(|it| it.as_object().is_some_and(|it| it.len() > 1))
+            case.both_know()
+                && case.any_argument(|it| it.as_object().is_some_and(|it| it.len() > 1))
         },
     },
     Row {
         title: "numbers as keys of `data`",
         builtins: &["[1"],
-        when: |case| case.both_know() && case.any(Json::is_number),
+        when: |case| case.both_know() && case.any_argument(Json::is_number),
     },
     Row {
         title: "numbers that need more than 53 bits",
@@ -187,7 +190,7 @@ const ROWS: &[Row] = &[
         builtins: &["net.cidr_contains"],
         when: |case| {
             case.only_they_fail()
-                && case.any(|it| it.as_str().is_some_and(|it| it.starts_with('0')))
+                && case.any_argument(|it| it.as_str().is_some_and(|it| it.starts_with('0')))
         },
     },
     Row {
@@ -222,7 +225,7 @@ const ROWS: &[Row] = &[
     Row {
         title: "versions that begin with `v`",
         builtins: &["semver.compare", "semver.is_valid"],
-        when: |case| case.any(|it| it.as_str().is_some_and(|it| it.starts_with('v'))),
+        when: |case| case.any_argument(|it| it.as_str().is_some_and(|it| it.starts_with('v'))),
     },
     Row {
         title: "time zones in the far past and future",
@@ -294,14 +297,14 @@ const ROWS: &[Row] = &[
     Row {
         title: "`%d` of a negative number",
         builtins: &["sprintf"],
-        when: |case| case.both_know() && case.any_number(|it| it.is_sign_negative()),
+        when: |case| case.both_know() && case.any_number(f64::is_sign_negative),
     },
     Row {
         title: "`%d` of what is no whole number",
         builtins: &["sprintf"],
         when: |case| {
             case.any_number(|it| it.fract() != 0.0 || it.abs() >= 1e15)
-                || case.any(|it| !it.is_number())
+                || case.any_argument(|it| !it.is_number())
         },
     },
     Row {
@@ -312,7 +315,7 @@ const ROWS: &[Row] = &[
     Row {
         title: "`%v` of sets, lists and fractions",
         builtins: &["sprintf"],
-        when: |case| case.both_know() && case.any(|it| !it.is_string()),
+        when: |case| case.both_know() && case.any_argument(|it| !it.is_string()),
     },
 ];
 
@@ -356,17 +359,16 @@ impl Case {
         &self.arguments[name]
     }
 
-    fn any(&self, test: impl Fn(&Json) -> bool) -> bool {
+    fn any_argument(&self, test: impl Fn(&Json) -> bool) -> bool {
         self.arguments.as_object().unwrap().values().any(test)
     }
 
-    /// Whether a number, at any depth or in the text of an argument, passes.
+    /// Whether a number, at any depth or in a text, passes.
     fn any_number(&self, test: impl Fn(f64) -> bool + Copy) -> bool {
         fn passes(value: &Json, test: impl Fn(f64) -> bool + Copy) -> bool {
             match value {
                 Json::Number(number) => test(number.as_f64().unwrap()),
-                // The text of a number, or a JSON text with one in it.
-                Json::String(text) => text.parse().is_ok_and(test),
+                Json::String(word) => word.parse().is_ok_and(test),
                 Json::Array(items) => items.iter().any(|it| passes(it, test)),
                 Json::Object(members) => members.values().any(|it| passes(it, test)),
                 _ => false,

@@ -13,8 +13,8 @@ use serde_json::Value as Json;
 
 /// What every failure names, so that it can be had again.
 pub(crate) fn seed() -> u64 {
-    let seed = std::env::var("PARITY_SEED");
-    seed.map_or(SEED, |text| text.parse().unwrap())
+    let seed = std::env::var_os("PARITY_SEED");
+    seed.map_or(SEED, |text| text.to_str().unwrap().parse().unwrap())
 }
 
 /// Draws values of strategies, the same ones for the same seed and label.

@@ -2,11 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use attache::permission::Tier;
-use attache::policy::{Answer, Input, PolicyError, Program, Sources, Verdict};
+use attache::policy::{
+    Answer, Config, Deadline, Input, OpaEngine, PolicyEngine as _, PolicyError, Program, Query,
+    Sources, Verdict,
+};
 use futures::StreamExt as _;
+use prometheus_client::registry::Registry;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -40,6 +45,8 @@ pub(crate) struct Policy {
 #[derive(Debug)]
 pub(crate) struct Opa {
     child: Child,
+    engine: OpaEngine,
+    /// For what the product never does: change policy and data.
     client: reqwest::Client,
     _folder: TempDir,
 }
@@ -69,32 +76,30 @@ impl Policy {
         sources.insert(format!("{}.rego", self.name), self.module.clone());
         sources.insert("data.json", self.data.to_string());
         let path = "agentweave/authz/allow".parse().unwrap();
-        Program::compile(&sources, &path, Duration::from_secs(30))
+        Program::compile(&sources, &path, PATIENCE)
             .unwrap_or_else(|errors| panic!("{}: {errors:?}", self.name))
     }
 }
 
 pub(crate) fn embedded(program: &Program, input: &Input) -> Said {
-    match program.evaluate(input) {
-        Ok(Verdict {
-            answer: Answer::Undefined,
-            ..
-        }) => Said::Undefined,
-        Ok(Verdict {
-            answer,
-            reason,
-            policy_id,
-            tier,
-            ..
-        }) => Said::Decided {
-            allow: answer == Answer::Allow,
-            reason,
-            policy_id,
-            tier,
-        },
-        Err(PolicyError::Evaluation(_) | PolicyError::Interrupted) => Said::Failed,
-        Err(PolicyError::Shape(_)) => Said::Misshapen,
-        Err(other) => panic!("{other}: {input:?}"),
+    said(program.evaluate(input))
+}
+
+fn said(result: Result<Verdict, PolicyError>) -> Said {
+    let verdict = match result {
+        Ok(verdict) => verdict,
+        Err(PolicyError::Evaluation(_) | PolicyError::Interrupted) => return Said::Failed,
+        Err(PolicyError::Shape(_)) => return Said::Misshapen,
+        Err(other) => panic!("{other:?}"),
+    };
+    if verdict.answer == Answer::Undefined {
+        return Said::Undefined;
+    }
+    Said::Decided {
+        allow: verdict.answer == Answer::Allow,
+        reason: verdict.reason,
+        policy_id: verdict.policy_id,
+        tier: verdict.tier,
     }
 }
 
@@ -122,8 +127,17 @@ impl Opa {
             .unix_socket(socket.as_path())
             .build()
             .unwrap();
+        let settings = format!(
+            "{{engine: opa, opa: {{endpoint: \"unix://{}\", timeout: 1m}}}}",
+            socket.display()
+        );
+        let config: Config = serde_saphyr::from_str(&settings).unwrap();
+        let base = folder.path().to_owned();
+        let mut registry = Registry::default();
+        let engine = OpaEngine::build(config.opa, config.path, base, None, &mut registry).unwrap();
         let opa = Self {
             child,
+            engine,
             client,
             _folder: folder,
         };
@@ -132,31 +146,21 @@ impl Opa {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), up)
-            .await
-            .unwrap();
+        tokio::time::timeout(PATIENCE, up).await.unwrap();
         opa
     }
 
     /// Puts `policy` in the place of the one before.
     pub(crate) async fn load(&self, policy: &Policy) {
-        self.try_load(policy)
-            .await
-            .unwrap_or_else(|fault| panic!("{}: {fault}", policy.name));
-    }
-
-    pub(crate) async fn try_load(&self, policy: &Policy) -> Result<(), String> {
         let put = self.client.put("http://opa/v1/policies/decides.rego");
         let answer = put.body(policy.module.clone()).send().await.unwrap();
-        if !answer.status().is_success() {
-            return Err(answer.text().await.unwrap());
-        }
+        let fine = answer.status().is_success();
+        assert!(fine, "{}: {}", policy.name, answer.text().await.unwrap());
         for (name, document) in policy.data.as_object().unwrap() {
             let put = self.client.put(format!("http://opa/v1/data/{name}"));
             let answer = put.body(document.to_string()).send().await.unwrap();
             assert!(answer.status().is_success(), "{answer:?}");
         }
-        Ok(())
     }
 
     pub(crate) async fn ask_all(&self, inputs: &[Input]) -> Vec<Said> {
@@ -167,67 +171,14 @@ impl Opa {
             .await
     }
 
+    /// Asks as the product does.
     pub(crate) async fn ask(&self, input: &Input) -> Said {
-        let url = "http://opa/v1/data/agentweave/authz/allow?strict-builtin-errors=true";
-        let question = serde_json::json!({"input": input}).to_string();
-        let answer = self.client.post(url).body(question).send().await.unwrap();
-        let status = answer.status().as_u16();
-        let text = answer.text().await.unwrap();
-        if status == 500 {
-            assert!(text.contains("eval_"), "{text}");
-            return Said::Failed;
-        }
-        assert_eq!(status, 200, "{text}");
-        let document: Json =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        document.get("result").map_or(Said::Undefined, read)
+        let query = Query {
+            input: Arc::new(input.clone()),
+            deadline: Deadline::after(PATIENCE),
+        };
+        said(self.engine.evaluate(query).await)
     }
-}
-
-/// docs/policy.md, "What a policy may answer", written again.
-fn read(result: &Json) -> Said {
-    let members = match result {
-        Json::Bool(allow) => {
-            return Said::Decided {
-                allow: *allow,
-                reason: None,
-                policy_id: None,
-                tier: None,
-            };
-        }
-        Json::Object(members) => members,
-        _ => return Said::Misshapen,
-    };
-    let known = ["allow", "reason", "policy_id", "tier"];
-    let text = |name: &str| members.get(name).map(|it| it.as_str().map(cut).ok_or(()));
-    let tier = members.get("tier").map(|it| match it.as_str() {
-        Some("free") => Ok(Tier::Free),
-        Some("supervised") => Ok(Tier::Supervised),
-        Some("forbidden") => Ok(Tier::Forbidden),
-        _ => Err(()),
-    });
-    let parts = (
-        members.get("allow").and_then(Json::as_bool),
-        text("reason").transpose(),
-        text("policy_id").transpose(),
-        tier.transpose(),
-        members.keys().all(|name| known.contains(&name.as_str())),
-    );
-    match parts {
-        (Some(allow), Ok(reason), Ok(policy_id), Ok(tier), true) => Said::Decided {
-            allow,
-            reason,
-            policy_id,
-            tier,
-        },
-        _ => Said::Misshapen,
-    }
-}
-
-fn cut(text: &str) -> String {
-    text.get(..text.floor_char_boundary(1024))
-        .unwrap()
-        .to_owned()
 }
 
 /// Puts the inputs before both judges, and fails with every disagreement that is not `documented`.
@@ -286,3 +237,5 @@ impl Drop for Opa {
 }
 
 const AT_ONCE: usize = 8;
+/// Longer than anything takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
