@@ -36,7 +36,8 @@ test-e2e: cargo ## Run the tests against a real Envoy, and OpenSSL as a judge of
 .PHONY: test-opa
 test-opa: cargo ## Run the tests against a real OPA
 	@opa="$$(tests/tools/opa)" && set -x && \
-	OPA_BIN="$$opa" REQUIRE_OPA=1 cargo test --locked --test opa --test parity
+	OPA_BIN="$$opa" REQUIRE_OPA=1 cargo test --locked --test opa --test parity && \
+	OPA_BIN="$$opa" RECIPE_ENGINE=opa cargo test --locked --test recipe
 
 .PHONY: test-quickstart
 test-quickstart: ## Check that `make run` shows the decisions it promises
