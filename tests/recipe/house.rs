@@ -97,21 +97,16 @@ impl House {
         let config =
             Config::parse(config, "recipe.yaml".as_ref()).unwrap_or_else(|error| panic!("{error}"));
         let policy = config.fixed.policy;
-        let (engine, opa): (Arc<dyn PolicyEngine>, _) = match opa::binary() {
-            Some(binary) => {
-                let [module] = &policy.embedded.modules[..] else {
-                    panic!("{policy:?}");
-                };
-                let (engine, opa) = opa::start(&binary, module);
-                (Arc::new(engine), Some(opa))
-            }
-            None => {
-                let engine = policy.embedded_engine(config.fixed.base);
-                (
-                    Arc::new(engine.unwrap_or_else(|errors| panic!("{errors:?}"))),
-                    None,
-                )
-            }
+        let (engine, opa): (Arc<dyn PolicyEngine>, _) = if let Some(binary) = opa::binary() {
+            let [module] = &policy.embedded.modules[..] else {
+                panic!("{policy:?}");
+            };
+            let (engine, opa) = opa::start(&binary, module);
+            (Arc::new(engine), Some(opa))
+        } else {
+            let engine = policy.embedded_engine(config.fixed.base);
+            let engine = engine.unwrap_or_else(|errors| panic!("{errors:?}"));
+            (Arc::new(engine), None)
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (memory, auditor, witness) = Memory::auditor(Arc::clone(&clock)).unwrap();

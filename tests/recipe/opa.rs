@@ -25,6 +25,10 @@ pub(crate) fn binary() -> Option<PathBuf> {
 }
 
 /// An OPA with this module alone, and the engine that asks it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test has nothing else to do, and real time passes for a process"
+)]
 pub(crate) fn start(binary: &Path, module: &Path) -> (OpaEngine, Running) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("opa.sock");
