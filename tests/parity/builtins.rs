@@ -32,6 +32,7 @@ const PLAIN: &[(&str, &[Draw])] = &[
     ("concat", &[Text, Texts]),
     ("contains", &[Text, Cut]),
     ("count", &[Any]),
+    ("count", &[Text]),
     ("endswith", &[Text, Cut]),
     ("floor", &[Number]),
     ("format_int", &[Number, Base]),

@@ -410,7 +410,7 @@ fn small() -> impl Strategy<Value = Json> + Clone {
         1 => Just(json!(2.5)),
         1 => Just(json!(null)),
         1 => any::<bool>().prop_map(Json::from),
-        2 => prop::sample::select(vec!["", "r", "w", "1", "x", "ä", "ok", "free", "island", "\u{1f600}"]).prop_map(Json::from),
+        2 => prop::sample::select(vec!["", "r", "w", "1", "x", "ä", "ok", "free", "island"]).prop_map(Json::from),
     ];
     let of_leaf = prop_oneof![
         prop::collection::vec(leaf.clone(), 0..4).prop_map(Json::from),

@@ -95,9 +95,9 @@ const ROWS: &[Row] = &[
         when: |case| case.only_we_fail() && case.any_number(|it| it.abs() >= 2_f64.powi(63)),
     },
     Row {
-        title: "rounding what is almost a whole number",
+        title: "rounding between -1 and 0",
         builtins: &["ceil", "floor"],
-        when: |case| case.both_know() && case.any_number(|it| it.fract() != 0.0 && it.abs() < 0.01),
+        when: |case| case.both_know() && case.any_number(|it| -1.0 < it && it < 0.0),
     },
     Row {
         title: "digits of a number with a fraction",
@@ -105,9 +105,24 @@ const ROWS: &[Row] = &[
         when: |case| case.both_know() && case.any_number(|it| it.fract() != 0.0),
     },
     Row {
-        title: "offsets beyond 64 bits",
+        title: "counting characters beyond U+FFFF",
+        builtins: &["count"],
+        when: |case| {
+            case.both_know()
+                && case
+                    .argument("a")
+                    .to_string()
+                    .chars()
+                    .any(|it| it > '\u{ffff}')
+        },
+    },
+    Row {
+        title: "offsets that are no whole number of 64 bits",
         builtins: &["substring"],
-        when: |case| case.only_they_fail() && case.any_number(|it| it.abs() >= 2_f64.powi(63)),
+        when: |case| {
+            case.only_they_fail()
+                && case.any_number(|it| it.fract() != 0.0 || it.abs() >= 2_f64.powi(63))
+        },
     },
     Row {
         title: "JSON text: keys that are no texts",
@@ -231,6 +246,11 @@ const ROWS: &[Row] = &[
         title: "time zones in the far past and future",
         builtins: &["time.clock", "time.date", "time.format", "time.weekday"],
         when: |case| case.both_know() && case.any_number(|it| it.abs() > 2e18),
+    },
+    Row {
+        title: "digits of a second",
+        builtins: &["time.format"],
+        when: |case| case.both_know() && case.any_number(|it| it % 1e9 != 0.0),
     },
     Row {
         title: "names of time zones",
