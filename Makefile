@@ -37,7 +37,9 @@ test-e2e: cargo ## Run the tests against a real Envoy, and OpenSSL as a judge of
 test-opa: cargo ## Run the tests against a real OPA
 	@opa="$$(tests/tools/opa)" && set -x && \
 	OPA_BIN="$$opa" REQUIRE_OPA=1 cargo test --locked --test opa --test parity && \
-	OPA_BIN="$$opa" RECIPE_ENGINE=opa cargo test --locked --test recipe
+	OPA_BIN="$$opa" RECIPE_ENGINE=opa cargo test --locked --test recipe && \
+	cargo build --locked --bin attache --example soak && \
+	OPA_BIN="$$opa" cargo run --locked --example soak -- --seconds 20
 
 .PHONY: test-quickstart
 test-quickstart: ## Check that `make run` shows the decisions it promises
@@ -47,6 +49,12 @@ test-quickstart: ## Check that `make run` shows the decisions it promises
 bench: cargo ## Measure: in process with criterion, then under load beside a server that always allows
 	cargo bench --locked --bench check --bench identity --bench routes
 	benches/load.sh $(REQUESTS)
+
+.PHONY: soak
+soak: cargo ## Judge every answer under load, while OPA fails in every way and policy changes (MINUTES=n, 10 without)
+	@opa="$$(tests/tools/opa)" && \
+	cargo build --locked --release --bin attache --example soak && \
+	OPA_BIN="$$opa" cargo run --quiet --locked --release --example soak -- --seconds "$$(($(or $(MINUTES),10) * 60))"
 
 .PHONY: fuzz
 fuzz: $(CARGO_FUZZ) ## Fuzz every parser (SECONDS=n: each for n seconds, 60 without; TARGETS="path leaf": only these)
