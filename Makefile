@@ -22,7 +22,7 @@ run: ## Show attache beside a real Envoy and keep it running (ONCE=1: stop after
 	@python3 deploy/quickstart/run.py
 
 .PHONY: test
-test: test-core test-e2e test-opa test-quickstart ## Run every test
+test: test-core test-e2e test-opa test-spire test-quickstart ## Run every test
 
 .PHONY: test-core
 test-core: cargo ## Run what needs nothing but Rust
@@ -40,6 +40,11 @@ test-opa: cargo ## Run the tests against a real OPA
 	OPA_BIN="$$opa" RECIPE_ENGINE=opa cargo test --locked --test recipe && \
 	cargo build --locked --bin attache --example soak && \
 	OPA_BIN="$$opa" cargo run --locked --example soak -- --seconds 20
+
+.PHONY: test-spire
+test-spire: cargo ## Run the tests with certificates of real SPIRE servers and agents, beside a real Envoy
+	@spire="$$(tests/tools/spire)" && envoy="$$(tests/tools/envoy)" && set -x && \
+	SPIRE_BIN="$$spire" ENVOY_BIN="$$envoy" REQUIRE_E2E=1 cargo test --locked --test spire
 
 .PHONY: test-quickstart
 test-quickstart: ## Check that `make run` shows the decisions it promises

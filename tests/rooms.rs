@@ -25,7 +25,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tls", &["clock", "identity", "text"]),
     ("telemetry", &[]),
     ("lifecycle", &[]),
-    ("socket", &[]),
+    // Connections, before anything is said.
+    ("socket", &["identity", "lifecycle", "text", "tls"]),
     // The use-case.
     (
         "authority",
@@ -49,8 +50,6 @@ const ROOMS: &[(&str, &[&str])] = &[
             "operation",
             "permission",
             "socket",
-            "text",
-            "tls",
         ],
     ),
     ("http", &["lifecycle", "socket"]),
@@ -65,6 +64,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "operation",
             "permission",
             "policy",
+            "socket",
             "telemetry",
             "tls",
         ],
@@ -84,9 +84,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("prost_types", &["grpc"]),
     ("prost_reflect", &["grpc"]),
     ("axum", &["grpc", "http", "app"]),
-    ("hyper", &["policy"]),
+    ("hyper", &["http", "policy"]),
     ("hyper_util", &["http", "policy"]),
-    ("http_body_util", &["policy"]),
     ("regorus", &["policy"]),
     ("x509_parser", &["identity"]),
     ("spiffe", &["identity", "tls"]),

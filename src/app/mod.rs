@@ -6,6 +6,7 @@
 //! waiting.
 
 mod certificates;
+mod doors;
 mod judge;
 mod reload;
 mod witness;
@@ -29,21 +30,23 @@ use tokio_util::task::TaskTracker;
 use crate::audit::{self, AuditError, Origin, WriterHandle};
 use crate::authority::{Authority, Metrics};
 use crate::clock::Clock;
-use crate::config::{Config, ExtAuthzListener, Fixed, Mode};
-use crate::grpc::{Address, BindError, Bound, ExtAuthzServer, SocketFile, health_routes};
+use crate::config::{Config, Fixed, Mode};
+use crate::grpc::{Services, health_routes};
 use crate::http::{Health, serve_health};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::policy::{Judge, LoadError, Proof, Source};
+use crate::socket::{Address, BindError, Bound, SocketFile};
 use crate::tls::{Credentials, Renewal};
 
+use doors::{Behind, Doors};
 use reload::{Reloader, Rooms};
 
 /// A process that is bound to its sockets and serves nobody yet.
 #[derive(Debug)]
 pub struct App {
     fixed: Fixed,
-    server: ExtAuthzServer,
-    sockets: Vec<Bound>,
+    authority: Arc<Authority>,
+    doors: Doors,
     health: TcpListener,
     reloader: Reloader,
     judge: Judge,
@@ -69,7 +72,7 @@ pub enum StartError {
     /// The audit trail can be opened and takes no records.
     #[error("the audit trail took no record within {}; look at the first of audit.sinks", humantime::format_duration(*.0))]
     AuditTimeout(Duration),
-    /// A socket for proxies can't be bound.
+    /// A socket can't be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// A listener names no entry of `tls`.
@@ -198,20 +201,15 @@ impl App {
         );
         announce(&fixed, &authority, &judge, &notices);
 
-        let sockets = fixed
-            .listen
-            .ext_authz
-            .iter()
-            .map(|listener| bind(listener, &credentials))
-            .collect::<Result<_, _>>()?;
+        let doors = Doors::bind(&fixed.listen, &credentials)?;
         let address = fixed.listen.health.tcp;
         let health = TcpListener::bind(address)
             .await
             .map_err(|source| StartError::BindHealth { address, source })?;
         Ok(Self {
-            server: ExtAuthzServer::new(authority, fixed.limits.clone()),
+            authority,
             fixed,
-            sockets,
+            doors,
             health,
             reloader,
             judge,
@@ -226,7 +224,17 @@ impl App {
 
     /// The sockets for proxies, with real port numbers.
     pub fn ext_authz_addresses(&self) -> impl Iterator<Item = &Address> {
-        self.sockets.iter().map(Bound::address)
+        self.doors.ext_authz.iter().map(Bound::address)
+    }
+
+    /// The socket for workloads, with its real port number.
+    pub fn mesh_address(&self) -> Option<&Address> {
+        self.doors.mesh.as_ref().map(Bound::address)
+    }
+
+    /// The socket for people, with its real port number.
+    pub fn http_address(&self) -> Option<&Address> {
+        self.doors.http.as_ref().map(Bound::address)
     }
 
     /// The socket for probes, with its real port number.
@@ -238,8 +246,8 @@ impl App {
     pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
         let Self {
             fixed,
-            server,
-            sockets,
+            authority,
+            doors,
             health,
             reloader,
             judge,
@@ -262,6 +270,11 @@ impl App {
             notices: notices.clone(),
         };
         let probes_end = stopped.clone().cancelled_owned();
+        let services = Services::new(
+            Arc::clone(&authority),
+            fixed.limits.clone(),
+            grpc_health.clone(),
+        );
         tasks.spawn(serve_health(health, probes, grpc_health, probes_end));
         tasks.spawn(reloader.run(shutdown.clone()));
         for renewal in renewals {
@@ -286,20 +299,13 @@ impl App {
             shutdown.clone(),
         ));
 
-        let mut workers = Vec::new();
-        for number in 0..fixed.limits.workers {
-            let shared = worker::share(&sockets).map_err(RunError::Worker)?;
-            let grace = fixed.limits.shutdown_grace;
-            let worker = worker::start(number, server.clone(), shared, shutdown.clone(), grace)
-                .map_err(RunError::Worker)?;
-            workers.push(worker);
-        }
-        for socket in &sockets {
-            tracing::info!(address = %socket.address(), "serving ext_authz");
-        }
-        let files: Vec<_> = sockets.iter().filter_map(Bound::file).collect();
-        // The workers have handles of their own; ours would keep the sockets open during the stop.
-        drop(sockets);
+        let behind = Behind {
+            authority,
+            services,
+            limits: fixed.limits,
+            shutdown: shutdown.clone(),
+        };
+        let (workers, files) = doors.open(&behind).map_err(RunError::Worker)?;
         drop(listeners);
 
         let ended = ended(workers, &shutdown).await;
@@ -317,18 +323,6 @@ impl App {
     }
 }
 
-fn bind(listener: &ExtAuthzListener, credentials: &Credentials) -> Result<Bound, StartError> {
-    let bound = Bound::bind(&listener.address)?;
-    let Some(name) = &listener.tls else {
-        return Ok(bound);
-    };
-    // The configuration was refused where the name is not there; a listener must never lose its TLS all the same.
-    match credentials.get(name) {
-        Some(credential) => Ok(bound.secured_by(credential.clone())),
-        None => Err(StartError::NoCredential(name.clone())),
-    }
-}
-
 async fn until_draining(task: impl Future<Output = ()>, shutdown: Shutdown) {
     tokio::select! {
         () = task => {}
@@ -336,11 +330,8 @@ async fn until_draining(task: impl Future<Output = ()>, shutdown: Shutdown) {
     }
 }
 
-/// Waits for every worker; one that ends early takes the others with it.
-async fn ended(
-    workers: Vec<tokio::sync::oneshot::Receiver<std::io::Result<()>>>,
-    shutdown: &Shutdown,
-) -> std::io::Result<()> {
+/// Waits for every thread; one that ends early takes the others with it.
+async fn ended(workers: Vec<worker::End>, shutdown: &Shutdown) -> std::io::Result<()> {
     let mut first_failure = Ok(());
     let mut ends: futures::stream::FuturesUnordered<_> = workers.into_iter().collect();
     while let Some(end) = futures::StreamExt::next(&mut ends).await {

@@ -21,7 +21,9 @@ use crate::permission::{Reason, Standing};
 pub(super) struct Attempt<'a> {
     pub(super) findings: Findings,
     authority: &'a Authority,
-    question: &'a Question<'a>,
+    peer: Option<&'a Peer>,
+    /// The request, where there is one and it could be read.
+    question: Option<&'a Question<'a>>,
     id: DecisionId,
     now: Timestamp,
     started: Instant,
@@ -29,11 +31,17 @@ pub(super) struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(authority: &'a Authority, question: &'a Question<'a>) -> Self {
+    /// Begins with whoever asks, `None` for this process itself, and the request, if there is one.
+    pub(super) fn new(
+        authority: &'a Authority,
+        peer: Option<&'a Peer>,
+        question: Option<&'a Question<'a>>,
+    ) -> Self {
         let now = authority.clock.now();
         Self {
             findings: Findings::default(),
             authority,
+            peer,
             question,
             id: decision_id(now),
             now,
@@ -71,7 +79,7 @@ impl<'a> Attempt<'a> {
 
     fn record(&self, decision: &Decision) -> Record {
         let Findings {
-            pep,
+            asker,
             host,
             path,
             caller,
@@ -96,7 +104,7 @@ impl<'a> Attempt<'a> {
             (Some(caller), Some(Standing::OrphanAgent)) => Actor::Agent(caller.clone()),
             (Some(caller), _) => Actor::Workload(caller.clone()),
         };
-        let http = self.question.http.as_ref();
+        let http = self.question.and_then(|it| it.http.as_ref());
         let policy_words = verdict.as_ref().and_then(|it| it.reason.as_deref());
         let shadowed = decision.mode == Mode::Shadow;
         Record {
@@ -121,7 +129,10 @@ impl<'a> Attempt<'a> {
                 } else {
                     audit::Protocol::Http
                 },
-                route: operation.as_ref().map(|it| Text::from(&*it.route)),
+                route: operation
+                    .as_ref()
+                    .and_then(|it| it.route.as_deref())
+                    .map(Text::from),
             }),
             request_id: http
                 .and_then(|http| http.headers.single("x-request-id").ok().flatten())
@@ -129,10 +140,10 @@ impl<'a> Attempt<'a> {
             source: self.source(),
             destination: self
                 .question
-                .destination
+                .and_then(|it| it.destination)
                 .and_then(|principal| principal.parse().ok())
                 .map(|spiffe_id| Destination { spiffe_id }),
-            pep: pep.map(|_trusted| asking(&self.question.peer)),
+            pep: asker.as_ref().and(self.peer).and_then(asking),
             mode: Some(match decision.mode {
                 Mode::Enforce => audit::Mode::Enforce,
                 Mode::Shadow => audit::Mode::Shadow,
@@ -175,7 +186,8 @@ impl<'a> Attempt<'a> {
     }
 
     fn source(&self) -> Option<Source> {
-        let ip: Option<IpAddr> = self.question.source_ip.and_then(|ip| ip.parse().ok());
+        let ip = self.question.and_then(|it| it.source_ip);
+        let ip: Option<IpAddr> = ip.and_then(|ip| ip.parse().ok());
         let spiffe_id = self.findings.hop.clone();
         (ip.is_some() || spiffe_id.is_some()).then_some(Source { ip, spiffe_id })
     }
@@ -192,7 +204,7 @@ impl Drop for Attempt<'_> {
             id: self.id,
             outcome: Outcome::Deny(Denial::because(
                 Reason::DeadlineExceeded,
-                "the proxy went away before the decision",
+                "the asker went away before the decision",
             )),
             tier: self.findings.tier,
             mode: Mode::Enforce,
@@ -202,14 +214,16 @@ impl Drop for Attempt<'_> {
     }
 }
 
-fn asking(peer: &Peer) -> audit::Pep {
+/// A peer as records name it; nobody for one that can't be trusted.
+fn asking(peer: &Peer) -> Option<audit::Pep> {
     match peer {
-        Peer::Unix { uid } => audit::Pep::Unix { uid: *uid },
+        Peer::Unix { uid } => Some(audit::Pep::Unix { uid: *uid }),
         // Trusted without a certificate, it can only have come over loopback.
-        Peer::Tcp(_) => audit::Pep::Loopback,
-        Peer::Mesh(peer) => audit::Pep::Tls {
+        Peer::Tcp(_) => Some(audit::Pep::Loopback),
+        Peer::Anonymous(_) => None,
+        Peer::Mesh(peer) => Some(audit::Pep::Tls {
             spiffe_id: peer.svid.id.clone(),
-        },
+        }),
     }
 }
 

@@ -1,7 +1,8 @@
 //! One Check, from question to decision, in a fixed order: may this proxy ask, who is the caller, which operation is it,
-//! what does the caller hold, which tier applies, what does policy say.
+//! what does the caller hold, which tier applies, what does policy say. The last three (`weigh`, then `rule`) are the law
+//! for inquiries too.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -15,10 +16,10 @@ use super::question::{HttpRequest, Question};
 use super::rules::{ContextNames, Rules};
 use crate::audit::Auditor;
 use crate::clock::{Clock, Timestamp};
-use crate::identity::{Caller, CallerError, Claims, Peer, Pep, SpiffeId};
+use crate::identity::{Asker, Caller, CallerError, Claims, Peer, Pep, SpiffeId};
 use crate::operation::{self, Body, Host, NormalPath, Operation, PathProblem, Unresolved};
 use crate::permission::{
-    Approval, PolicyAnswer, Reason, Ruling, Standing, Structural, Tier, decide,
+    Action, Approval, PolicyAnswer, Reason, Resource, Ruling, Standing, Structural, Tier, decide,
 };
 use crate::policy::{
     Answer, Context, Deadline, ERROR_FALLBACK, Input, PolicyEngine, Protocol, Query, RequestInput,
@@ -29,7 +30,7 @@ use crate::text::sentence;
 #[derive(Debug)]
 pub struct Authority {
     rules: ArcSwap<Rules>,
-    policy: Arc<dyn PolicyEngine>,
+    pub(super) policy: Arc<dyn PolicyEngine>,
     pub(super) audit: Auditor,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
@@ -82,7 +83,7 @@ impl Authority {
         question: &Question<'_>,
         deadline: Deadline,
     ) -> (Decision, Findings) {
-        let mut attempt = Attempt::new(self, question);
+        let mut attempt = Attempt::new(self, Some(&question.peer), Some(question));
         let rules = self.rules.load_full();
         let now = attempt.now();
         let outcome = self
@@ -96,18 +97,14 @@ impl Authority {
         trusted(&self.rules.load(), peer, self.clock.now()).map(|_pep| ())
     }
 
-    /// Refuses and records a request that could not be read as a [`Question`].
-    pub fn refuse(&self, peer: Peer, denial: Denial) -> Decision {
-        let extensions = HashMap::new();
-        let question = Question::unread(peer, &extensions);
-        Attempt::new(self, &question).finish(Err(denial)).0
+    /// Refuses and records what could not be read as a [`Question`] or an inquiry.
+    pub fn refuse(&self, peer: &Peer, denial: Denial) -> Decision {
+        Attempt::new(self, Some(peer), None).finish(Err(denial)).0
     }
 
-    /// Records a request whose proxy went away before it could be read as a [`Question`].
-    pub fn abandoned(&self, peer: Peer) {
-        let extensions = HashMap::new();
-        let question = Question::unread(peer, &extensions);
-        drop(Attempt::new(self, &question));
+    /// Records a request whose asker went away before it could be read.
+    pub fn abandoned(&self, peer: &Peer) {
+        drop(Attempt::new(self, Some(peer), None));
     }
 
     /// The decision itself. `Err` is the early way out; it is as much an answer as `Ok`.
@@ -120,7 +117,7 @@ impl Authority {
         found: &mut Findings,
     ) -> Result<Permit, Denial> {
         let pep = trusted(rules, &question.peer, now)?;
-        found.pep = Some(pep);
+        found.asker = Some(Asker::Pep(pep));
         let http = question
             .http
             .as_ref()
@@ -144,22 +141,15 @@ impl Authority {
         found.caller = Some(caller.clone());
         let operation = operation?;
 
-        let standing = if rules.agents.contains(&caller) {
-            Standing::OrphanAgent
-        } else {
-            let held = rules
-                .workloads
-                .effective(&caller, &operation.resource, &operation.action);
-            Standing::Holds(held)
-        };
-        let table = rules.tiers.tier_of(&operation.resource, &operation.action);
-        let structural = Structural::new(standing, table);
-        found.standing = Some(standing);
-        found.table = Some(table);
-        found.tier = Some(structural.tier());
-
-        let answer = if structural.refusal().is_some() {
-            PolicyAnswer::NotAsked
+        let structural = weigh(
+            rules,
+            &caller,
+            &operation.resource,
+            &operation.action,
+            found,
+        );
+        let input = if structural.refusal().is_some() {
+            None
         } else {
             let known = Known {
                 caller: &caller,
@@ -168,8 +158,23 @@ impl Authority {
                 tier: structural.tier(),
                 now,
             };
-            let input = input(&rules.context, question, http, operation, &known)?;
-            self.ask_policy(input, deadline, found).await
+            Some(input(&rules.context, question, http, operation, &known)?)
+        };
+        self.rule(structural, caller, input, deadline, found).await
+    }
+
+    /// Rules on an operation that `weigh` has weighed; policy is asked where there is an input for it.
+    pub(super) async fn rule(
+        &self,
+        structural: Structural,
+        caller: SpiffeId,
+        input: Option<Input>,
+        deadline: Deadline,
+        found: &mut Findings,
+    ) -> Result<Permit, Denial> {
+        let answer = match input {
+            Some(input) => self.ask_policy(input, deadline, found).await,
+            None => PolicyAnswer::NotAsked,
         };
         match decide(structural, answer, Approval::None) {
             Ruling::Allow { tier } => Ok(Permit {
@@ -230,6 +235,27 @@ impl Authority {
     }
 }
 
+/// What attache's own rules say of an operation: the caller's standing and the tier, noted as they are found.
+pub(super) fn weigh(
+    rules: &Rules,
+    caller: &SpiffeId,
+    resource: &Resource,
+    action: &Action,
+    found: &mut Findings,
+) -> Structural {
+    let standing = if rules.agents.contains(caller) {
+        Standing::OrphanAgent
+    } else {
+        Standing::Holds(rules.workloads.effective(caller, resource, action))
+    };
+    let table = rules.tiers.tier_of(resource, action);
+    let structural = Structural::new(standing, table);
+    found.standing = Some(standing);
+    found.table = Some(table);
+    found.tier = Some(structural.tier());
+    structural
+}
+
 /// As what a peer is trusted to name callers.
 fn trusted(rules: &Rules, peer: &Peer, now: Timestamp) -> Result<Pep, Denial> {
     let judged = rules.peps.judge(peer, now);
@@ -252,17 +278,23 @@ fn identify(
         // Sent twice, it is as if it were not there: where it must name the caller, that is a refusal.
         xfcc: http.headers.single(XFCC).ok().flatten(),
     };
-    rules.identifier.identify(&claims, now).map_err(|error| {
-        let reason = match &error {
-            CallerError::NoIdentity | CallerError::NoXfcc => Reason::NoIdentity,
-            CallerError::InvalidIdentity { .. } | CallerError::UntrustedHop(_) => {
-                Reason::InvalidIdentity
-            }
-            CallerError::Mismatch(..) => Reason::IdentityMismatch,
-            CallerError::ForeignTrustDomain(_) => Reason::ForeignTrustDomain,
-        };
-        Denial::because(reason, sentence(&error))
-    })
+    rules
+        .identifier
+        .identify(&claims, now)
+        .map_err(|error| unidentified(&error))
+}
+
+/// The denial of a request whose caller can't be told.
+pub(super) fn unidentified(error: &CallerError) -> Denial {
+    let reason = match error {
+        CallerError::NoIdentity | CallerError::NoXfcc => Reason::NoIdentity,
+        CallerError::InvalidIdentity { .. } | CallerError::UntrustedHop(_) => {
+            Reason::InvalidIdentity
+        }
+        CallerError::Mismatch(..) => Reason::IdentityMismatch,
+        CallerError::ForeignTrustDomain(_) => Reason::ForeignTrustDomain,
+    };
+    Denial::because(reason, sentence(error))
 }
 
 fn resolve<'a>(
@@ -379,8 +411,9 @@ fn input(
             headers,
             extensions,
             attributes: operation.attributes,
+            ..Context::default()
         },
-        request: RequestInput {
+        request: Some(RequestInput {
             protocol,
             method: http.method.to_owned(),
             host: known.host.as_str().to_owned(),
@@ -391,7 +424,7 @@ fn input(
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
             body,
-        },
+        }),
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::identity::{Pep, SpiffeId};
+use crate::identity::{Asker, SpiffeId};
 use crate::operation::{Mode, Operation, Unresolved};
 use crate::permission::{Action, Resource, Standing, Tier};
 use crate::policy::{Answer, Verdict};
@@ -12,8 +12,8 @@ use crate::policy::{Answer, Verdict};
 /// Everything established about one request; what was not reached is absent.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// How the asking proxy is trusted.
-    pub pep: Option<Pep>,
+    /// About whom the asking peer may ask.
+    pub asker: Option<Asker>,
     /// The host in canonical form.
     pub host: Option<String>,
     /// The path in normal form.
@@ -60,8 +60,8 @@ pub struct Named {
     pub action: Action,
     /// The workload that serves it, where the route names one.
     pub target: Option<SpiffeId>,
-    /// What named the operation: a route or a fallback.
-    pub route: Arc<str>,
+    /// What named the operation: a route or a fallback; `None` where the asker did.
+    pub route: Option<Arc<str>>,
 }
 
 /// One step of a decision, in words.
@@ -89,7 +89,7 @@ impl Findings {
             resource: operation.resource.clone(),
             action: operation.action.clone(),
             target: operation.target.clone(),
-            route: Arc::clone(&operation.route),
+            route: Some(Arc::clone(&operation.route)),
         });
     }
 
@@ -116,10 +116,7 @@ impl Findings {
         });
         let policy = self.verdict.as_ref().map(verdict_words);
         [
-            (
-                "proxy",
-                self.pep.map(|pep| format!("trusted as {}", pep.as_str())),
-            ),
+            ("proxy", self.asker.as_ref().map(asker_words)),
             ("request", request),
             ("route", self.operation.as_ref().map(Named::words)),
             ("caller", self.caller.as_ref().map(ToString::to_string)),
@@ -143,7 +140,18 @@ impl Findings {
 
 impl Named {
     fn words(&self) -> String {
-        format!("`{}` is {} on {}", self.route, self.action, self.resource)
+        let operation = format!("{} on {}", self.action, self.resource);
+        match &self.route {
+            Some(route) => format!("`{route}` is {operation}"),
+            None => operation,
+        }
+    }
+}
+
+fn asker_words(asker: &Asker) -> String {
+    match asker {
+        Asker::Pep(pep) => format!("trusted as {}", pep.as_str()),
+        Asker::Itself(id) => format!("`{id}` asks about itself"),
     }
 }
 

@@ -64,21 +64,6 @@ pub enum HeaderProblem {
     NotText(String),
 }
 
-impl<'a> Question<'a> {
-    /// A question of which only the asking peer is known.
-    pub(super) fn unread(peer: Peer, extensions: &'a HashMap<String, String>) -> Self {
-        Self {
-            peer,
-            certificate: None,
-            principal: None,
-            source_ip: None,
-            destination: None,
-            extensions,
-            http: None,
-        }
-    }
-}
-
 impl HttpRequest<'_> {
     /// Whether the client speaks gRPC, by its content type (gRPC over HTTP/2, "Requests").
     ///

@@ -1,6 +1,7 @@
 //! The tables a decision is made by, as one immutable snapshot that is replaced whole.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::identity::{Identifier, PepRules};
 use crate::operation::{Fallback, RouteTable};
@@ -25,6 +26,8 @@ pub struct Rules {
     pub tiers: TierTable,
     /// Which request attributes policy sees.
     pub context: ContextNames,
+    /// How long the decision of an inquiry may take.
+    pub inquiry_time: Duration,
     /// A short digest of the configuration these tables were made from.
     pub revision: Arc<str>,
 }

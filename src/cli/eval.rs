@@ -11,9 +11,10 @@ use crate::app::rehearsal_authority;
 use crate::authority::{Decision, Findings, Outcome, Rules, Step};
 use crate::clock::{SystemClock, Timestamp};
 use crate::config::Listen;
-use crate::grpc::{Address, Rehearsal, RequestFlags};
+use crate::grpc::{Rehearsal, RequestFlags};
 use crate::identity::{MeshPeer, Peer, SpiffePattern, Svid};
 use crate::permission::{Reason, Tier};
+use crate::socket::Address;
 
 use super::{BAD_CONFIG, ConfigSource, complain};
 

@@ -121,6 +121,14 @@ impl Config {
         }
     }
 
+    /// How long an answer may take, where the engine has a limit of its own for that.
+    pub fn patience(&self) -> Option<Duration> {
+        match self.engine {
+            EngineKind::Embedded => None,
+            EngineKind::Opa => Some(self.opa.timeout),
+        }
+    }
+
     /// The files as they are now.
     pub(super) fn sources(&self, base: &Path) -> Result<Sources, Vec<LoadError>> {
         let mut sources = Sources::default();

@@ -28,13 +28,13 @@ pub struct Input {
     pub tier: Tier,
     /// When the question was put.
     pub timestamp: Timestamp,
-    /// What configuration declares as context.
+    /// What configuration declares as context, or what the asker gave.
     pub context: Context,
-    /// The request itself.
-    pub request: RequestInput,
+    /// The request itself, where there is one.
+    pub request: Option<RequestInput>,
 }
 
-/// The request attributes that configuration lets policy see.
+/// The request attributes that configuration lets policy see; or, where there is no request, what the asker gave.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Context {
     /// Declared request headers that were present, by lower-case name.
@@ -46,6 +46,9 @@ pub struct Context {
     /// The route's own attributes.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: Arc<BTreeMap<String, String>>,
+    /// Members of any name, as an asker without a request gave them; everything above is empty then.
+    #[serde(flatten)]
+    pub given: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The HTTP side of the question, after normalisation.
@@ -93,14 +96,14 @@ impl Input {
             tier: Tier::Free,
             timestamp: Timestamp::from_unix_seconds(1_767_225_600),
             context: Context::default(),
-            request: RequestInput {
+            request: Some(RequestInput {
                 protocol: Protocol::Http,
                 method: "GET".to_owned(),
                 host: "trial.invalid".to_owned(),
                 path: "/trial/1".to_owned(),
                 params: BTreeMap::new(),
                 body: None,
-            },
+            }),
         }
     }
 }
@@ -119,7 +122,9 @@ impl Serialize for Input {
         map.serialize_entry("tier", &self.tier)?;
         map.serialize_entry("timestamp", &self.timestamp)?;
         map.serialize_entry("context", &self.context)?;
-        map.serialize_entry("request", &self.request)?;
+        if let Some(request) = &self.request {
+            map.serialize_entry("request", request)?;
+        }
         map.end()
     }
 }

@@ -50,6 +50,11 @@ impl<E: PolicyEngine> PolicyEngine for Lenient<E> {
         })
     }
 
+    /// An engine that is not well is not well, whatever is made of it.
+    async fn health(&self) -> Result<(), PolicyError> {
+        self.engine.health().await
+    }
+
     fn revision(&self) -> Arc<str> {
         self.engine.revision()
     }
@@ -76,6 +81,10 @@ mod tests {
                 tier: None,
                 revision: self.revision(),
             })
+        }
+
+        async fn health(&self) -> Result<(), PolicyError> {
+            (self.0)().map(|_answer| ())
         }
 
         fn revision(&self) -> Arc<str> {
@@ -117,5 +126,12 @@ mod tests {
         assert!(reason.contains("did not answer in time"), "{reason}");
         assert_eq!(&*verdict.revision, "r1");
         assert_eq!(allowed, 1);
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_not_well_is_not_made_to_look_well() {
+        let ill = Says(|| Err(PolicyError::Interrupted));
+        let lenient = Lenient::new(ill, &mut Registry::default());
+        assert!(lenient.health().await.is_err());
     }
 }

@@ -45,6 +45,9 @@ pub trait PolicyEngine: fmt::Debug + Send + Sync {
     /// Asks for a verdict.
     async fn evaluate(&self, query: Query) -> Result<Verdict, PolicyError>;
 
+    /// Whether the engine could answer at this moment; the error says why not.
+    async fn health(&self) -> Result<(), PolicyError>;
+
     /// The content of the policy that would answer now, as far as it is known here.
     fn revision(&self) -> Arc<str>;
 }
@@ -53,6 +56,10 @@ pub trait PolicyEngine: fmt::Debug + Send + Sync {
 impl<E: PolicyEngine + ?Sized> PolicyEngine for Arc<E> {
     async fn evaluate(&self, query: Query) -> Result<Verdict, PolicyError> {
         (**self).evaluate(query).await
+    }
+
+    async fn health(&self) -> Result<(), PolicyError> {
+        (**self).health().await
     }
 
     fn revision(&self) -> Arc<str> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use attache::app::{App, RunError};
 use attache::clock::SystemClock;
 use attache::config::Config;
-use attache::grpc::Address;
 use attache::lifecycle::Shutdown;
+use attache::socket::Address;
 use envoy_types::ext_authz::v3::pb::{CheckRequest, CheckResponse};
 use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer, Request};
@@ -40,7 +40,11 @@ impl Server {
         let text = read("deploy/dev.yaml")
             .replace("127.0.0.1:9191", "127.0.0.1:0")
             .replace("127.0.0.1:8082", "127.0.0.1:0")
-            .replace("sinks: [stdout]", "sinks: [{jsonl: audit.jsonl}]");
+            .replace("sinks: [stdout]", "sinks: [{jsonl: audit.jsonl}]")
+            .replace(
+                "listen:\n",
+                "listen:\n  mesh: {tcp: \"127.0.0.1:0\", tls: mesh}\n",
+            );
         let text = format!("{text}\n{}", certificate_files(folder.path()));
         std::fs::write(&file, change(&text)).unwrap();
         let config = Config::read(&file).unwrap();

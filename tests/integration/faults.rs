@@ -338,7 +338,7 @@ async fn a_call_that_the_proxy_gives_up_leaves_one_record() {
     assert_eq!(recorded(&house.close().await), asked);
 }
 
-const GONE: &str = "the proxy went away before the decision";
+const GONE: &str = "the asker went away before the decision";
 const ABANDONED: &str =
     "attache_checks_total{outcome=\"abandoned\",reason=\"none\",mode=\"enforce\"}";
 

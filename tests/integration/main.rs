@@ -9,8 +9,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod authorization;
 mod certificates;
 mod check;
+mod connector;
+mod doors;
 mod eval;
 mod faults;
 mod harness;

@@ -192,14 +192,14 @@ pub(crate) fn input(action: &str) -> Input {
         tier: Tier::Free,
         timestamp: Timestamp::from_unix_seconds(1_800_000_000),
         context: Context::default(),
-        request: RequestInput {
+        request: Some(RequestInput {
             protocol: Protocol::Http,
             method: "GET".to_owned(),
             host: "api.example.org".to_owned(),
             path: "/documents/1".to_owned(),
             params: [].into(),
             body: None,
-        },
+        }),
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) fn answer(decision: &Decision, asked: &Asked<'_>) -> Answer {
 }
 
 /// Records and answers a request that never became a question.
-pub(super) fn refusal(authority: &Authority, peer: Peer, denial: Denial) -> Answer {
+pub(super) fn refusal(authority: &Authority, peer: &Peer, denial: Denial) -> Answer {
     answer(&authority.refuse(peer, denial), &Asked::default())
 }
 
@@ -116,7 +116,7 @@ fn denied(decision: &Decision, denial: &Denial, asked: &Asked<'_>, metadata: Str
     let mut body = String::new();
     if asked.grpc {
         // Envoy passes our grpc-message only where the body is empty.
-        let details = details(code, reason, &id);
+        let details = details_header(code, reason, &id);
         headers.extend(header("grpc-status", &i32::from(code).to_string()));
         headers.extend(header("grpc-message", reason.public_detail()));
         headers.extend(header("grpc-status-details-bin", &details));
@@ -149,22 +149,27 @@ fn problem(status: u32, reason: Reason, id: &str) -> String {
     .to_string()
 }
 
-/// A `google.rpc.Status` with an `ErrorInfo`, as the `grpc-status-details-bin` trailer holds it: unpadded base64.
-fn details(code: tonic::Code, reason: Reason, id: &str) -> String {
+/// The details of a gRPC error: an encoded `google.rpc.Status` with an `ErrorInfo`.
+pub(super) fn details(code: tonic::Code, reason: Reason, id: &str) -> Vec<u8> {
     let info = ErrorInfo {
         reason: reason.as_str().to_ascii_uppercase(),
         domain: "attache.dev".to_owned(),
-        metadata: [("decision_id".to_owned(), id.to_owned())].into(),
+        metadata: [(DECISION.to_owned(), id.to_owned())].into(),
     };
-    let status = Status {
+    Status {
         code: code.into(),
         message: reason.public_detail().to_owned(),
         details: vec![Any {
             type_url: "type.googleapis.com/google.rpc.ErrorInfo".to_owned(),
             value: info.encode_to_vec(),
         }],
-    };
-    tonic::metadata::BinaryMetadataValue::from_bytes(&status.encode_to_vec())
+    }
+    .encode_to_vec()
+}
+
+/// The details as the `grpc-status-details-bin` trailer holds them: unpadded base64.
+fn details_header(code: tonic::Code, reason: Reason, id: &str) -> String {
+    tonic::metadata::BinaryMetadataValue::from_bytes(&details(code, reason, id))
         .as_encoded_bytes()
         .iter()
         .map(|byte| char::from(*byte))
@@ -224,6 +229,8 @@ fn text(key: &str, value: &str) -> (String, Value) {
     )
 }
 
+/// Where `ErrorInfo` names the decision.
+pub(super) const DECISION: &str = "decision_id";
 const CALLER: &str = "x-attache-caller";
 const SUBJECT: &str = "x-attache-subject";
 const DECISION_ID: &str = "x-attache-decision-id";

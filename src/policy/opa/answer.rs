@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 
 use super::super::PolicyError;
 use super::super::output::clip;
+use super::unambiguous::Unambiguous;
 
 /// The document of a decision: <https://www.openpolicyagent.org/docs/rest-api#get-a-document-with-input>.
 #[derive(Debug, Deserialize)]
@@ -138,7 +139,7 @@ fn one_line(text: &str) -> String {
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
-    Json::deserialize(deserializer).map(Some)
+    Unambiguous::deserialize(deserializer).map(|it| Some(it.0))
 }
 
 const MESSAGE_BYTES: usize = 1024;
@@ -183,6 +184,7 @@ mod tests {
             r#"{"result": true}{"result": true}"#,
             r#"{"result": true} true"#,
             r#"{"result": false, "result": true}"#,
+            r#"{"result": {"allow": false, "allow": true}}"#,
             "\u{feff}{\"result\": true}",
             r#"{"result": tru}"#,
             r#"{"result": true, "provenance": 7}"#,

@@ -15,6 +15,7 @@ mod line;
 mod material;
 mod metrics;
 mod pool;
+mod unambiguous;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -145,6 +146,10 @@ impl PolicyEngine for OpaEngine {
         let result = line.answer(&query).await;
         self.metrics.asked(&result, asked.elapsed());
         result
+    }
+
+    async fn health(&self) -> Result<(), PolicyError> {
+        self.health_check().await
     }
 
     fn revision(&self) -> Arc<str> {

@@ -25,7 +25,9 @@ pub(super) fn from_input(input: &Input) -> Value {
     document.text("tier", input.tier.as_str());
     document.text("timestamp", &input.timestamp.to_string());
     document.value("context", from_context(&input.context));
-    document.value("request", from_request(&input.request));
+    if let Some(request) = &input.request {
+        document.value("request", from_request(request));
+    }
     document.into()
 }
 
@@ -50,6 +52,9 @@ fn from_context(context: &Context) -> Value {
     document.texts("headers", &context.headers);
     document.texts("extensions", &context.extensions);
     document.texts("attributes", &context.attributes);
+    for (name, value) in &context.given {
+        document.value(name, from_json(value));
+    }
     document.into()
 }
 
@@ -154,7 +159,10 @@ mod tests {
             protocol in prop_oneof![Just(Protocol::Http), Just(Protocol::Grpc)],
             (method, host, query_path) in (".{0,6}", ".{0,6}", ".{0,6}"),
             body in proptest::option::of(any_json()),
+            given in proptest::option::of(prop::collection::btree_map(".{0,4}", any_json(), 0..4)),
         ) -> Input {
+            let http = given.is_none();
+            let texts = |texts| if http { texts } else { BTreeMap::new() };
             Input {
                 caller: format!("spiffe://example.org{path}").parse().unwrap(),
                 target: target.map(|path| format!("spiffe://other.example{path}").parse().unwrap()),
@@ -162,8 +170,13 @@ mod tests {
                 resource: "documents/42".parse().unwrap(),
                 tier,
                 timestamp: Timestamp::from_unix_seconds(seconds),
-                context: Context { headers, extensions, attributes: Arc::new(attributes) },
-                request: RequestInput { protocol, method, host, path: query_path, params, body },
+                context: Context {
+                    headers: texts(headers),
+                    extensions: texts(extensions),
+                    attributes: Arc::new(texts(attributes)),
+                    given: given.into_iter().flatten().collect(),
+                },
+                request: http.then_some(RequestInput { protocol, method, host, path: query_path, params, body }),
             }
         }
     }

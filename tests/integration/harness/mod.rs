@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod binary;
+pub(crate) mod decisions;
 pub(crate) mod house;
 pub(crate) mod mesh;
 pub(crate) mod message;

@@ -34,14 +34,14 @@ fn query(deadline: Deadline) -> Query {
         tier: Tier::Free,
         timestamp: Timestamp::from_unix_seconds(1_800_000_000),
         context: Context::default(),
-        request: RequestInput {
+        request: Some(RequestInput {
             protocol: Protocol::Http,
             method: "GET".to_owned(),
             host: "api.example.org".to_owned(),
             path: "/documents/1".to_owned(),
             params: [].into(),
             body: None,
-        },
+        }),
     };
     Query {
         input: Arc::new(input),
