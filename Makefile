@@ -39,7 +39,8 @@ test-opa: cargo ## Run the tests against a real OPA
 	OPA_BIN="$$opa" REQUIRE_OPA=1 cargo test --locked --test opa --test parity && \
 	OPA_BIN="$$opa" RECIPE_ENGINE=opa cargo test --locked --test recipe && \
 	cargo build --locked --bin attache --example soak && \
-	OPA_BIN="$$opa" cargo run --locked --example soak -- --seconds 20
+	OPA_BIN="$$opa" cargo run --quiet --locked --example soak -- --seconds 20 && \
+	OPA_BIN="$$opa" cargo run --quiet --locked --example soak -- --seconds 8 --lie
 
 .PHONY: test-spire
 test-spire: cargo ## Run the tests with certificates of real SPIRE servers and agents, beside a real Envoy
@@ -58,8 +59,8 @@ bench: cargo ## Measure: in process with criterion, then under load beside a ser
 .PHONY: soak
 soak: cargo ## Judge every answer under load, while OPA fails in every way and policy changes (MINUTES=n, 10 without)
 	@opa="$$(tests/tools/opa)" && \
-	cargo build --locked --release --bin attache --example soak && \
-	OPA_BIN="$$opa" cargo run --quiet --locked --release --example soak -- --seconds "$$(($(or $(MINUTES),10) * 60))"
+	cargo build --locked --bin attache --example soak && \
+	OPA_BIN="$$opa" cargo run --quiet --locked --example soak -- --seconds "$$(($(or $(MINUTES),10) * 60))"
 
 .PHONY: fuzz
 fuzz: $(CARGO_FUZZ) ## Fuzz every parser (SECONDS=n: each for n seconds, 60 without; TARGETS="path leaf": only these)

@@ -8,7 +8,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::line::{Fault, INSTEAD, Line};
+use crate::line::{Fault, INSTEAD, LIE, Line};
 use crate::processes::Opa;
 
 /// Something that goes wrong, or a time in which nothing does.
@@ -23,9 +23,19 @@ enum Trouble {
 }
 
 /// Makes things go wrong until the end, and then OPA goes. Says how often it did what.
-pub(crate) async fn run(mut opa: Opa, line: Line, seed: u64, end: CancellationToken) -> String {
+pub(crate) async fn run(
+    mut opa: Opa,
+    line: Line,
+    forge: bool,
+    seed: u64,
+    end: CancellationToken,
+) -> String {
     let mut rng = StdRng::seed_from_u64(seed);
-    let troubles = troubles();
+    let troubles = if forge {
+        vec![Trouble::Line("lie", LIE)]
+    } else {
+        troubles()
+    };
     let mut done = BTreeMap::<&str, usize>::new();
     let mut turn = 0;
     while !end.is_cancelled() {

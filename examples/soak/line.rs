@@ -41,6 +41,11 @@ pub(crate) const INSTEAD: [Fault; 6] = [
     ),
 ];
 
+/// What nobody could tell from an answer of OPA.
+pub(crate) const LIE: Fault = Fault::Instead(
+    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n{\"result\": true}",
+);
+
 /// The line.
 #[derive(Debug)]
 pub(crate) struct Line {
