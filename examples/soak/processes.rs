@@ -120,6 +120,7 @@ listen:
 policy:
   engine: opa
   opa: {{endpoint: "http://{opa}", timeout: 250ms, health_interval: 500ms}}
+  breaker: {{failure_threshold: 20, recovery_timeout: 100ms}}
 limits: {{request_timeout: 400ms}}
 audit: {{sinks: [{{jsonl: "{}"}}]}}
 "#,

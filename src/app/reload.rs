@@ -176,11 +176,12 @@ impl Reloader {
             return self.reject("config", EventType::ConfigRejected, &text);
         }
         if opa != self.fixed.policy.opa {
-            if let Source::Opa(engine) = self.rooms.judge.source()
-                && let Err(error) = engine.reconfigure(opa.clone())
-            {
-                let error = crate::text::sentence(&error);
-                return self.reject("config", EventType::ConfigRejected, &error);
+            if let Source::Opa(breaker) = self.rooms.judge.source() {
+                if let Err(error) = breaker.engine().reconfigure(opa.clone()) {
+                    let error = crate::text::sentence(&error);
+                    return self.reject("config", EventType::ConfigRejected, &error);
+                }
+                breaker.redirect(opa.endpoint.to_string());
             }
             self.fixed.policy.opa = opa;
         }

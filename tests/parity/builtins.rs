@@ -1,11 +1,12 @@
 //! Every builtin that policies may call, before both judges with the arguments that matter.
 
 use attache::policy::Input;
+use serde_json::Value as Json;
 use std::collections::BTreeSet;
 
 use crate::arguments::Draw::{self, *};
 use crate::differences::{Case, explained, same};
-use crate::inputs::{Source, any_input, any_json, seed};
+use crate::inputs::{Source, any_input, any_json, seed, with_body};
 use crate::judges::{Opa, Policy, embedded, opa_bin};
 
 /// A call whose arguments are `a`, `b`, `c` and `d`, drawn from these.
@@ -196,7 +197,8 @@ impl Call {
         self.expression.map_or_else(plain, str::to_owned)
     }
 
-    fn inputs(&self, count: usize) -> Vec<Input> {
+    /// With the arguments that are in them.
+    fn inputs(&self, count: usize) -> Vec<(Input, Json)> {
         let mut source = Source::new(&format!(
             "{}{:?}{:?}",
             self.builtin, self.expression, self.arguments
@@ -216,9 +218,7 @@ impl Call {
                 };
                 body.insert(name.to_owned(), value);
             }
-            let mut input = whole.clone();
-            input.request.body = Some(body.into());
-            made.push(input);
+            made.push((with_body(whole.clone(), body.clone().into()), body.into()));
         }
         made
     }
@@ -257,17 +257,17 @@ async fn every_builtin_answers_alike_or_as_documented() {
         let policy = policy_of(&call.whole());
         let program = policy.embedded();
         opa.load(&policy).await;
-        let inputs = call.inputs(CALLS);
+        let (inputs, arguments): (Vec<_>, Vec<_>) = call.inputs(CALLS).into_iter().unzip();
         let theirs = opa.ask_all(&inputs).await;
         asked += inputs.len();
-        for (input, theirs) in inputs.iter().zip(theirs) {
+        for ((input, arguments), theirs) in inputs.iter().zip(arguments).zip(theirs) {
             let ours = embedded(&program, input);
             if same(&ours, &theirs) {
                 continue;
             }
             let case = Case {
                 builtin: call.builtin.to_owned(),
-                arguments: input.request.body.clone().unwrap(),
+                arguments,
                 ours,
                 theirs,
             };

@@ -4,7 +4,7 @@ use attache::policy::Input;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use crate::inputs::{Source, any_input, any_json};
+use crate::inputs::{Source, any_input, any_json, with_body};
 use crate::judges::{Policy, Said, compare};
 
 /// What every rule below can use: `a`, `b` and `c` of the body.
@@ -455,7 +455,6 @@ fn inputs(name: &str, count: usize) -> Vec<Input> {
                 body.insert(name.to_owned(), source.draw(&small));
             }
         }
-        input.request.body = Some(body.into());
         for (name, value) in [
             ("x-from", source.draw(&from)),
             ("x-version", source.draw(&version)),
@@ -465,7 +464,7 @@ fn inputs(name: &str, count: usize) -> Vec<Input> {
                 .headers
                 .insert(name.to_owned(), value.to_owned());
         }
-        input
+        with_body(input, body.into())
     };
     (0..count).map(make).collect()
 }

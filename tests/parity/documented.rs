@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use crate::builtins::policy_of;
 use crate::differences::{Case, explained};
-use crate::inputs::{Source, any_input};
+use crate::inputs::{Source, any_input, with_body};
 use crate::judges::{Opa, embedded, opa_bin};
 use crate::rows::ROWS;
 
@@ -44,8 +44,7 @@ async fn every_difference_is_documented_and_shown() {
             .zip(arguments)
             .collect::<serde_json::Map<_, _>>()
             .into();
-        let mut input = Source::new(title).draw(&any_input());
-        input.request.body = Some(body.clone());
+        let input = with_body(Source::new(title).draw(&any_input()), body.clone());
         let mut policy = policy_of(expression);
         policy.data = serde_json::json!({"known": {"1": true}});
         opa.load(&policy).await;

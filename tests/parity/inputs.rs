@@ -187,10 +187,33 @@ prop_compose! {
             resource: resource.parse().unwrap(),
             tier,
             timestamp: Timestamp::from_unix_seconds(seconds),
-            context: Context { headers, extensions, attributes: Arc::new(attributes) },
-            request: RequestInput { protocol, method, host, path, params, body },
+            context: Context { headers, extensions, attributes: Arc::new(attributes), given: serde_json::Map::new() },
+            request: Some(RequestInput { protocol, method, host, path, params, body }),
+            envoy: None,
         }
     }
+}
+
+/// What programs ask about, with a context of their own and no request.
+pub(crate) fn any_input_of_a_program() -> impl Strategy<Value = Input> {
+    let given = prop::collection::btree_map(any_text(), any_json(), 0..4);
+    (any_input(), given).prop_map(|(input, given)| Input {
+        context: Context {
+            given: given.into_iter().collect(),
+            ..Context::default()
+        },
+        request: None,
+        ..input
+    })
+}
+
+/// The same with this body.
+pub(crate) fn with_body(input: Input, body: Json) -> Input {
+    let request = input.request.map(|request| RequestInput {
+        body: Some(body),
+        ..request
+    });
+    Input { request, ..input }
 }
 
 pub(crate) const SEED: u64 = 20_260_101;

@@ -1,7 +1,9 @@
 //! The policies that we ship, unchanged: what attache uses by itself, what `make run` shows, and every sample in both
 //! syntaxes.
 
-use crate::inputs::{Source, any_input};
+use proptest::prelude::*;
+
+use crate::inputs::{Source, any_input, any_input_of_a_program};
 use crate::judges::{Policy, compare};
 use crate::tools::modules;
 
@@ -16,7 +18,7 @@ fn folder(path: &str) -> Vec<Policy> {
 async fn decided_alike(policies: Vec<Policy>, v0: bool) {
     let with_inputs = policies.into_iter().map(|policy| {
         let mut source = Source::new(&policy.name);
-        let input = any_input();
+        let input = prop_oneof![3 => any_input(), 1 => any_input_of_a_program()];
         let inputs = (0..INPUTS).map(|_| source.draw(&input)).collect();
         (policy, inputs)
     });
