@@ -78,12 +78,13 @@ async fn main() -> ExitCode {
     println!("seed={} faults: {done}", arguments.seed);
     println!("answered: {}", tally.words());
     println!(
-        "wrong_denials={} given_up={} unanswered={} other_record={} declared_lost={} verified={verified}",
+        "wrong_denials={} given_up={} unanswered={} other_record={} declared_gaps={} repeated={} verified={verified}",
         tally.wrong_denials.len(),
         tally.given_up,
         tally.unanswered,
         found.other,
-        found.declared,
+        found.gaps,
+        found.repeated,
     );
     for story in tally
         .wrong_allows

@@ -13,7 +13,8 @@ use tokio::time::{sleep, timeout};
 use crate::oracle;
 use crate::timeline::Timeline;
 
-/// How long a verdict may be kept: `policy.cache.ttl`.
+/// How long after a change of the policy an older verdict may still come: as long as one is kept from the moment it came
+/// (`policy.cache.ttl`, here none is kept).
 pub(crate) const KEPT: Duration = Duration::ZERO;
 
 /// A running OPA.

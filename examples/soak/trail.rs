@@ -11,12 +11,14 @@ use ulid::Ulid;
 /// What the trail says of the answers.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// Answers without a record that the trail does not declare as missing.
+    /// Answers without a record, beyond those that the trail accounts for.
     pub(crate) lost: usize,
     /// Answers of which the record says something else.
     pub(crate) other: usize,
-    /// Records that the trail itself declares as missing, or as standing for several.
-    pub(crate) declared: usize,
+    /// Records that the trail itself declares as missing.
+    pub(crate) gaps: usize,
+    /// Denials that the record of an identical one stands for.
+    pub(crate) repeated: usize,
 }
 
 /// Looks every answer up.
@@ -30,8 +32,8 @@ pub(crate) fn compare(answers: &[(Ulid, Option<String>)], audit: &Path) -> Found
     for line in BufReader::new(File::open(audit).unwrap()).lines() {
         let record: Value = serde_json::from_str(&line.unwrap()).unwrap();
         let number = |value: &Value| usize::try_from(value.as_u64().unwrap_or_default()).unwrap();
-        found.declared += number(&record["details"]["dropped"]);
-        found.declared += number(&record["count"]).saturating_sub(1);
+        found.gaps += number(&record["details"]["dropped"]);
+        found.repeated += number(&record["count"]).saturating_sub(1);
         let id = record["decision_id"].as_str().map(|it| it.parse().unwrap());
         let Some(reason) = id.and_then(|id: Ulid| open.remove(&id)) else {
             continue;
@@ -41,6 +43,6 @@ pub(crate) fn compare(answers: &[(Ulid, Option<String>)], audit: &Path) -> Found
             found.other += 1;
         }
     }
-    found.lost = open.len().saturating_sub(found.declared);
+    found.lost = open.len().saturating_sub(found.gaps + found.repeated);
     found
 }
