@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use attache::clock::Timestamp;
 use attache::permission::Tier;
@@ -116,6 +116,13 @@ impl Opa {
         let kill = format!("kill -{name} {}", self.child.id().unwrap());
         let status = Command::new("sh").args(["-c", &kill]).status().await;
         assert!(status.unwrap().success());
+        // Its threads stop one after the other, and the last one may still answer.
+        let state = format!("/proc/{}/stat", self.child.id().unwrap());
+        let until = Instant::now() + PATIENCE;
+        while name == "STOP" && !std::fs::read_to_string(&state).unwrap().contains(") T ") {
+            assert!(Instant::now() < until, "OPA does not stop");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Ends the process at once.
