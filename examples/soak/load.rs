@@ -18,7 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 use ulid::Ulid;
 
 use crate::oracle::{self, Question};
-use crate::processes::{Attache, KEPT};
+use crate::processes::Attache;
 use crate::timeline::Timeline;
 
 /// What came of the questions.
@@ -47,7 +47,8 @@ pub(crate) async fn start(
         let channel = Endpoint::from_shared(address).unwrap().connect().await;
         let client = AuthorizationClient::new(channel.unwrap());
         let rng = StdRng::seed_from_u64(seed.wrapping_mul(PROXIES) + number);
-        proxies.spawn(proxy(client, Arc::clone(timeline), rng, end.clone()));
+        let timeline = Arc::clone(timeline);
+        proxies.spawn(proxy(client, timeline, sidecar.kept(), rng, end.clone()));
     }
     proxies
 }
@@ -68,6 +69,7 @@ pub(crate) async fn finish(proxies: JoinSet<Tally>) -> Tally {
 async fn proxy(
     mut client: AuthorizationClient<Channel>,
     timeline: Arc<Timeline>,
+    kept: Duration,
     mut rng: StdRng,
     end: CancellationToken,
 ) -> Tally {
@@ -85,7 +87,7 @@ async fn proxy(
                 tally.judge(
                     question,
                     reason.as_deref(),
-                    &timeline.versions(asked, answered, KEPT),
+                    &timeline.versions(asked, answered, kept),
                 );
                 tally.answers.push((id, reason));
             }

@@ -13,9 +13,11 @@ use tokio::time::{sleep, timeout};
 use crate::oracle;
 use crate::timeline::Timeline;
 
-/// How long after a change of the policy an older verdict may still come: as long as one is kept from the moment it came
-/// (`policy.cache.ttl`, here none is kept).
-pub(crate) const KEPT: Duration = Duration::ZERO;
+/// Verdicts are kept for a moment only, so that a change of the policy soon shows.
+const CACHE: &str = "cache: {ttl: 300ms, deny_ttl: 300ms}";
+/// How long after a change an older verdict may still come from the cache: it is kept from when it came, and what was asked
+/// before the change may take up to `policy.opa.timeout` to come.
+const KEPT: Duration = Duration::from_millis(300 + 250);
 
 /// A running OPA.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ pub(crate) struct Attache {
     child: Child,
     socket: PathBuf,
     audit: PathBuf,
+    kept: Duration,
 }
 
 impl Opa {
@@ -113,6 +116,9 @@ impl Attache {
             .unwrap()
             .local_addr()
             .unwrap();
+        // An attache that keeps no verdicts has no settings for it.
+        let cache = serde_saphyr::from_str::<attache::policy::Config>(CACHE);
+        let cache = cache.is_ok().then_some(CACHE);
         let config = format!(
             r#"{}
 listen:
@@ -122,11 +128,13 @@ policy:
   engine: opa
   opa: {{endpoint: "http://{opa}", timeout: 250ms, health_interval: 500ms}}
   breaker: {{failure_threshold: 20, recovery_timeout: 100ms}}
+  {}
 limits: {{request_timeout: 400ms}}
 audit: {{sinks: [{{jsonl: "{}"}}]}}
 "#,
             oracle::RULES,
             socket.display(),
+            cache.unwrap_or_default(),
             audit.display()
         );
         let file = folder.join("attache.yaml");
@@ -156,7 +164,13 @@ audit: {{sinks: [{{jsonl: "{}"}}]}}
             child,
             socket,
             audit,
+            kept: cache.map_or(Duration::ZERO, |_| KEPT),
         }
+    }
+
+    /// How long after a change of the policy an older verdict may still come.
+    pub(crate) const fn kept(&self) -> Duration {
+        self.kept
     }
 
     pub(crate) fn socket(&self) -> &Path {

@@ -275,17 +275,6 @@ pub(super) fn is_allowed(name: &str) -> bool {
     ALLOWED.binary_search(&name).is_ok()
 }
 
-/// Whether `name` is a builtin of which an argument is read when the policy is loaded.
-pub(super) fn reads_a_literal(name: &str) -> bool {
-    [SPRINTF, GLOB].contains(&name)
-}
-
-/// Whether the engine stops at `delimiter` as OPA does, where it is the only one: it never stops at `:`, and makes of others
-/// what breaks sets, alternatives and `**`.
-pub(super) fn is_delimiter(delimiter: &str) -> bool {
-    [".", "/"].contains(&delimiter)
-}
-
 /// What to tell the author of a policy that calls `name`, which is neither allowed nor a function of the policy.
 pub(super) fn advice(name: &str) -> String {
     if let Some((_, reason)) = EXCLUDED.iter().find(|(excluded, _)| *excluded == name) {
@@ -335,6 +324,17 @@ pub(super) fn format_fault(format: &str) -> Option<&'static str> {
         }
     }
     None
+}
+
+/// Whether `name` is a builtin of which an argument is read when the policy is loaded.
+pub(super) fn reads_a_literal(name: &str) -> bool {
+    [SPRINTF, GLOB].contains(&name)
+}
+
+/// Whether the engine stops at `delimiter` as OPA does, where it is the only one: it never stops at `:`, and makes of others
+/// what breaks sets, alternatives and `**`.
+pub(super) fn is_delimiter(delimiter: &str) -> bool {
+    [".", "/"].contains(&delimiter)
 }
 
 pub(super) const SPRINTF: &str = "sprintf";
