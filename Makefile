@@ -41,7 +41,11 @@ test-abuse: cargo ## Attack the binary over loopback, have h2spec judge it, and 
 .PHONY: test-opa
 test-opa: cargo ## Run the tests against a real OPA
 	@opa="$$(tests/tools/opa)" && set -x && \
-	OPA_BIN="$$opa" REQUIRE_OPA=1 cargo test --locked --test opa
+	OPA_BIN="$$opa" REQUIRE_OPA=1 cargo test --locked --test opa --test parity && \
+	OPA_BIN="$$opa" RECIPE_ENGINE=opa cargo test --locked --test recipe && \
+	cargo build --locked --bin attache --example soak && \
+	OPA_BIN="$$opa" cargo run --quiet --locked --example soak -- --seconds 20 && \
+	OPA_BIN="$$opa" cargo run --quiet --locked --example soak -- --seconds 8 --lie
 
 .PHONY: test-spire
 test-spire: cargo ## Run the tests with certificates of real SPIRE servers and agents, beside a real Envoy
@@ -57,6 +61,12 @@ test-quickstart: ## Check that `make run` shows the decisions it promises
 bench: cargo ## Measure: in process with criterion, then under load beside a server that always allows
 	cargo bench --locked --bench check --bench identity --bench routes
 	benches/load.sh $(REQUESTS)
+
+.PHONY: soak
+soak: cargo ## Judge every answer under load, while OPA fails in every way and policy changes (MINUTES=n, 10 without)
+	@opa="$$(tests/tools/opa)" && \
+	cargo build --locked --bin attache --example soak && \
+	OPA_BIN="$$opa" cargo run --quiet --locked --example soak -- --seconds "$$(($(or $(MINUTES),10) * 60))"
 
 .PHONY: fuzz
 fuzz: $(CARGO_FUZZ) ## Fuzz every parser (SECONDS=n: each for n seconds, 60 without; TARGETS="path leaf": only these)
