@@ -9,13 +9,12 @@
 
 mod answer;
 mod config;
-mod dial;
 mod endpoint;
 mod line;
 mod material;
 mod metrics;
-mod pool;
 mod unambiguous;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +29,7 @@ pub use endpoint::{Endpoint, EndpointError};
 use self::line::{Line, Terms};
 use self::material::Material;
 use self::metrics::Metrics;
-use self::pool::Home;
+use self::wire::Home;
 use super::{DecisionPath, Input, LoadError, PolicyEngine, PolicyError, Query, Verdict};
 
 /// Asks an OPA.
@@ -58,9 +57,9 @@ impl OpaEngine {
         registry: &mut Registry,
     ) -> Result<Self, LoadError> {
         let metrics = Metrics::register(registry);
-        let home = Home::here(metrics.connections.clone());
+        let home = Home::here();
         let material = Material::read(&opa, &base)?;
-        let terms = Terms::new(&opa, &material, tls.clone())?;
+        let terms = Terms::new(&opa, &material, &path, tls.clone())?;
         let retries = metrics.retries.clone();
         let line = Line::new(opa, material, terms, &path, home.clone(), retries);
         Ok(Self {
@@ -74,9 +73,9 @@ impl OpaEngine {
     }
 
     /// Whether the settings and their files can be used, as far as that shows without asking OPA. Blocks on files.
-    pub(super) fn prove(opa: &Opa, base: &Path) -> Result<(), LoadError> {
+    pub(super) fn prove(opa: &Opa, path: &DecisionPath, base: &Path) -> Result<(), LoadError> {
         let material = Material::read(opa, base)?;
-        Terms::new(opa, &material, None).map(|_terms| ())
+        Terms::new(opa, &material, path, None).map(|_terms| ())
     }
 
     /// The settings in force.
@@ -95,7 +94,6 @@ impl OpaEngine {
     /// On an error what was read before stays in force.
     pub fn refresh(&self) -> Result<bool, LoadError> {
         let line = self.line.load_full();
-        line.pool.prune();
         let material = Material::read(&line.opa, &self.base)?;
         if material == line.material {
             return Ok(false);
@@ -121,16 +119,14 @@ impl OpaEngine {
         asked.unwrap_or(Err(PolicyError::TimedOut { cut_short: false }))
     }
 
-    /// Ends every connection and waits until none is left. Whatever is asked afterwards fails.
+    /// Ends every question, waits until none is left, and lets go of the connections. Whatever is asked afterwards fails.
     pub async fn close(&self) {
-        self.home.end.cancel();
-        self.line.load().pool.clear();
-        self.home.tasks.close();
-        self.home.tasks.wait().await;
+        self.home.close().await;
+        self.line.load().wire.close();
     }
 
     fn replace(&self, opa: Opa, material: Material) -> Result<(), LoadError> {
-        let terms = Terms::new(&opa, &material, self.tls.clone())?;
+        let terms = Terms::new(&opa, &material, &self.path, self.tls.clone())?;
         let (home, retries) = (self.home.clone(), self.metrics.retries.clone());
         let line = Line::new(opa, material, terms, &self.path, home, retries);
         self.line.store(Arc::new(line));
