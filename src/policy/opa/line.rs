@@ -30,6 +30,8 @@ use crate::text::sentence;
 pub(super) struct Line {
     pub(super) opa: Opa,
     pub(super) material: Material,
+    /// What was handed over to judge the server by.
+    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
     pub(super) wire: Wire,
     address: Address,
     /// One permit per question under way.
@@ -44,6 +46,7 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) struct Terms {
     address: Address,
+    tls: Option<Arc<rustls::ClientConfig>>,
     plan: Plan,
     client: Client,
 }
@@ -82,8 +85,8 @@ impl Terms {
             ServerName::try_from(host.as_str())
                 .map_err(|_nameless| unusable("needs a host that certificates can name"))?;
         }
-        let tls = tls.map_or_else(|| material.tls(opa), Ok)?;
-        let plan = Plan::new(opa, &tls);
+        let judging = tls.clone().map_or_else(|| material.tls(opa), Ok)?;
+        let plan = Plan::new(opa, &judging);
         Ok(Self {
             address: Address {
                 decision: address(&format!(
@@ -96,6 +99,7 @@ impl Terms {
                 .client()
                 .map_err(|_unbuilt| unusable("can't be used with this build's HTTP client"))?,
             plan,
+            tls,
         })
     }
 }
@@ -115,6 +119,7 @@ impl Line {
         Self {
             wire: Wire::new(terms.plan, terms.client, limit, home, retries),
             address: terms.address,
+            tls: terms.tls,
             places: Semaphore::new(opa.max_in_flight),
             known: ArcSwap::from_pointee((Provenance::default(), id.clone().into())),
             id,

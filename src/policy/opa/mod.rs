@@ -38,8 +38,6 @@ pub struct OpaEngine {
     line: ArcSwap<Line>,
     path: DecisionPath,
     base: PathBuf,
-    /// Judges an `https` endpoint in place of `ca_file`.
-    tls: Option<Arc<rustls::ClientConfig>>,
     home: Home,
     metrics: Metrics,
 }
@@ -59,14 +57,13 @@ impl OpaEngine {
         let metrics = Metrics::register(registry);
         let home = Home::here();
         let material = Material::read(&opa, &base)?;
-        let terms = Terms::new(&opa, &material, &path, tls.clone())?;
+        let terms = Terms::new(&opa, &material, &path, tls)?;
         let retries = metrics.retries.clone();
         let line = Line::new(opa, material, terms, &path, home.clone(), retries);
         Ok(Self {
             line: ArcSwap::from_pointee(line),
             path,
             base,
-            tls,
             home,
             metrics,
         })
@@ -83,10 +80,15 @@ impl OpaEngine {
         self.line.load().opa.clone()
     }
 
-    /// Puts other settings in force; questions under way finish by the ones they began with. Blocks on files.
-    pub fn reconfigure(&self, opa: Opa) -> Result<(), LoadError> {
+    /// Puts other settings in force; questions under way finish by the ones they began with. `tls` as for
+    /// [`build`](Self::build). Blocks on files.
+    pub fn reconfigure(
+        &self,
+        opa: Opa,
+        tls: Option<Arc<rustls::ClientConfig>>,
+    ) -> Result<(), LoadError> {
         let material = Material::read(&opa, &self.base)?;
-        self.replace(opa, material)
+        self.replace(opa, material, tls)
     }
 
     /// Reads the files of the settings again and takes over what has changed; says whether something had. Blocks on files.
@@ -98,7 +100,7 @@ impl OpaEngine {
         if material == line.material {
             return Ok(false);
         }
-        self.replace(line.opa.clone(), material)?;
+        self.replace(line.opa.clone(), material, line.tls.clone())?;
         Ok(true)
     }
 
@@ -125,8 +127,13 @@ impl OpaEngine {
         self.line.load().wire.close();
     }
 
-    fn replace(&self, opa: Opa, material: Material) -> Result<(), LoadError> {
-        let terms = Terms::new(&opa, &material, &self.path, self.tls.clone())?;
+    fn replace(
+        &self,
+        opa: Opa,
+        material: Material,
+        tls: Option<Arc<rustls::ClientConfig>>,
+    ) -> Result<(), LoadError> {
+        let terms = Terms::new(&opa, &material, &self.path, tls)?;
         let (home, retries) = (self.home.clone(), self.metrics.retries.clone());
         let line = Line::new(opa, material, terms, &self.path, home, retries);
         self.line.store(Arc::new(line));

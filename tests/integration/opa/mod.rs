@@ -4,6 +4,7 @@
 mod commands;
 mod connections;
 mod door;
+mod secured;
 mod settings;
 
 use std::sync::Arc;
