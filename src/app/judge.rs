@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::reload::notice_trial;
 use crate::audit::{Actor, Auditor, Details, EventType, Outcome, Record, Text};
 use crate::lifecycle::{Hold, Notices, Readiness, Shutdown};
-use crate::policy::{Accounting, Answer, LoadError, Opa, OpaEngine, PolicyError, Verdict};
+use crate::policy::{Accounting, Answer, Breaker, LoadError, Opa, OpaEngine, PolicyError, Verdict};
 use crate::text::sentence;
 use crate::tls::{ClientConfig, Credentials, Protocols};
 
@@ -41,7 +41,7 @@ pub(super) fn secured(
 /// Says how OPA is, until a stop begins.
 #[derive(Debug)]
 pub(super) struct Watch {
-    engine: Arc<OpaEngine>,
+    breaker: Arc<Breaker<OpaEngine>>,
     auditor: Auditor,
     readiness: Readiness,
     notices: Notices,
@@ -56,15 +56,15 @@ pub(super) struct Watch {
 impl Watch {
     /// Where readiness depends on OPA, the process is not ready before OPA was found well.
     pub(super) fn new(
-        engine: Arc<OpaEngine>,
+        breaker: Arc<Breaker<OpaEngine>>,
         auditor: Auditor,
         readiness: Readiness,
         notices: Notices,
     ) -> Self {
-        let settings = engine.settings();
+        let settings = breaker.engine().settings();
         Self {
             hold: settings.readiness.then(|| readiness.hold(HOLD)),
-            engine,
+            breaker,
             auditor,
             readiness,
             notices,
@@ -85,7 +85,7 @@ impl Watch {
                     _ = ticks.tick() => self.refresh().await,
                     () = tokio::time::sleep_until(next) => {
                         self.look().await;
-                        next = Instant::now() + self.engine.settings().health_interval;
+                        next = Instant::now() + self.breaker.engine().settings().health_interval;
                     }
                 }
             }
@@ -97,10 +97,10 @@ impl Watch {
     }
 
     async fn look(&mut self) {
-        let health = self.engine.health_check().await;
+        let health = self.breaker.engine().health_check().await;
         self.well(&health);
         if health.is_ok() {
-            let trial = self.engine.try_out().await;
+            let trial = self.breaker.engine().try_out().await;
             self.tried(&trial);
             if let Ok(verdict) = trial {
                 self.revised(&verdict.revision);
@@ -122,7 +122,7 @@ impl Watch {
     }
 
     fn well(&mut self, health: &Result<(), PolicyError>) {
-        let readiness = self.engine.settings().readiness;
+        let readiness = self.breaker.engine().settings().readiness;
         match health {
             Ok(()) => {
                 self.hold = None;
@@ -163,8 +163,8 @@ impl Watch {
     }
 
     async fn refresh(&mut self) {
-        let engine = Arc::clone(&self.engine);
-        let refreshed = tokio::task::spawn_blocking(move || engine.refresh()).await;
+        let breaker = Arc::clone(&self.breaker);
+        let refreshed = tokio::task::spawn_blocking(move || breaker.engine().refresh()).await;
         match refreshed {
             Ok(Ok(changed)) => {
                 self.unreadable.clear();

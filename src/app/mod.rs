@@ -6,6 +6,7 @@
 //! waiting.
 
 mod certificates;
+mod circuit;
 mod doors;
 mod judge;
 mod reload;
@@ -37,6 +38,8 @@ use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::policy::{EngineKind, Judge, LoadError, Proof, Source};
 use crate::socket::{Address, BindError, Bound, SocketFile};
 use crate::tls::{Credentials, Renewal};
+
+pub use circuit::circuit_witness;
 
 use doors::{Behind, Doors};
 use reload::{Reloader, Rooms};
@@ -173,6 +176,7 @@ impl App {
             .map_err(StartError::Audit)?;
         witness::prove(&auditor).await?;
         let judge = Judge::new(source, &fixed.policy, &mut registry);
+        judge.report_to(circuit_witness(auditor.clone(), notices.clone()));
         let metrics = Metrics::new(&mut registry);
         let authority = Arc::new(Authority::new(
             Arc::new(rules),
@@ -279,9 +283,9 @@ impl App {
         let certificates =
             certificates::Watch::new(credentials, readiness.clone(), notices.clone());
         tasks.spawn(certificates.run(shutdown.clone()));
-        if let Source::Opa(engine) = judge.source() {
+        if let Source::Opa(breaker) = judge.source() {
             let watch = judge::Watch::new(
-                Arc::clone(engine),
+                Arc::clone(breaker),
                 witness.auditor(),
                 readiness.clone(),
                 notices.clone(),
@@ -358,8 +362,8 @@ fn announce(fixed: &Fixed, authority: &Authority, judge: &Judge, notices: &Notic
     reload::notice_rules(&authority.rules(), notices);
     match judge.source() {
         Source::Embedded(engine) => reload::notice_program(&engine.program(), notices),
-        Source::Opa(engine) => {
-            let endpoint = engine.settings().endpoint;
+        Source::Opa(breaker) => {
+            let endpoint = breaker.engine().settings().endpoint;
             tracing::info!(%endpoint, "policy is asked of OPA");
         }
     }

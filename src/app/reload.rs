@@ -177,12 +177,14 @@ impl Reloader {
             return self.reject("config", EventType::ConfigRejected, &text);
         }
         if opa != self.fixed.policy.opa {
-            if let Source::Opa(engine) = self.rooms.judge.source()
-                && let Err(error) = judge::secured(&opa, &self.rooms.credentials)
-                    .and_then(|tls| engine.reconfigure(opa.clone(), tls))
-            {
-                let error = crate::text::sentence(&error);
-                return self.reject("config", EventType::ConfigRejected, &error);
+            if let Source::Opa(breaker) = self.rooms.judge.source() {
+                let taken = judge::secured(&opa, &self.rooms.credentials)
+                    .and_then(|tls| breaker.engine().reconfigure(opa.clone(), tls));
+                if let Err(error) = taken {
+                    let error = crate::text::sentence(&error);
+                    return self.reject("config", EventType::ConfigRejected, &error);
+                }
+                breaker.redirect(opa.endpoint.to_string());
             }
             self.fixed.policy.opa = opa;
         }

@@ -1,6 +1,7 @@
 //! A request under decision, from its first look to its record. Whatever happens to it, it leaves exactly one record.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -15,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::identity::Peer;
 use crate::operation::Mode;
 use crate::permission::{Reason, Standing};
+use crate::policy::Shaping;
 
 /// A request under decision. Dropped unfinished, it records that the proxy went away.
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl<'a> Attempt<'a> {
         self.finished = true;
         let decision = Decision {
             id: self.id,
+            shaping: self.shaping(&outcome),
             outcome: match outcome {
                 Ok(permit) => Outcome::Allow(permit),
                 Err(denial) => Outcome::Deny(denial),
@@ -75,6 +78,16 @@ impl<'a> Attempt<'a> {
         };
         self.authority.audit.record(record);
         (decision, std::mem::take(&mut self.findings))
+    }
+
+    /// What policy asked for was meant for its own answer, not for a refusal by somebody else.
+    fn shaping(&self, outcome: &Result<Permit, Denial>) -> Option<Arc<Shaping>> {
+        let verdict = self.findings.verdict.as_ref()?;
+        let is_its_own = match outcome {
+            Ok(_) => true,
+            Err(denial) => denial.reason == Reason::PolicyDenied,
+        };
+        verdict.shaping.clone().filter(|_| is_its_own)
     }
 
     fn record(&self, decision: &Decision) -> Record {
@@ -208,6 +221,7 @@ impl Drop for Attempt<'_> {
             )),
             tier: self.findings.tier,
             mode: Mode::Enforce,
+            shaping: None,
         };
         let record = self.record(&decision);
         self.authority.audit.record(record);

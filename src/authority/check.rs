@@ -10,19 +10,21 @@ use tokio::time::timeout_at;
 
 use super::attempt::Attempt;
 use super::decision::{Decision, Denial, Permit};
+use super::envoy;
 use super::findings::{Findings, Unjudged};
 use super::metrics::Metrics;
 use super::question::{HttpRequest, Question};
-use super::rules::{ContextNames, Rules};
+use super::rules::Rules;
 use crate::audit::Auditor;
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{Asker, Caller, CallerError, Claims, Peer, Pep, SpiffeId};
-use crate::operation::{self, Body, Host, NormalPath, Operation, PathProblem, Unresolved};
+use crate::operation::{self, Body, Host, NormalPath, Operation, PathProblem, Target, Unresolved};
 use crate::permission::{
     Action, Approval, PolicyAnswer, Reason, Resource, Ruling, Standing, Structural, Tier, decide,
 };
 use crate::policy::{
-    Answer, Context, Deadline, ERROR_FALLBACK, Input, PolicyEngine, Protocol, Query, RequestInput,
+    Answer, Context, Deadline, ERROR_FALLBACK, Input, InputForm, PolicyEngine, Protocol, Query,
+    RequestInput,
 };
 use crate::text::sentence;
 
@@ -125,7 +127,7 @@ impl Authority {
         found.ignored_extensions = ignored_extensions(rules, pep, question);
         let host = Host::try_from(http.host)
             .map_err(|error| Denial::because(Reason::BadRequest, sentence(&error)))?;
-        let path = operation::split(http.target).map_err(unreadable_path)?.path;
+        let Target { path, query } = operation::split(http.target).map_err(unreadable_path)?;
         found.host = Some(host.as_str().to_owned());
         found.path = Some(path.as_str().to_owned());
 
@@ -155,10 +157,11 @@ impl Authority {
                 caller: &caller,
                 host: &host,
                 path: &path,
+                query,
                 tier: structural.tier(),
                 now,
             };
-            Some(input(&rules.context, question, http, operation, &known)?)
+            Some(input(rules, question, http, operation, &known)?)
         };
         self.rule(structural, caller, input, deadline, found).await
     }
@@ -349,18 +352,20 @@ struct Known<'a> {
     caller: &'a SpiffeId,
     host: &'a Host<'a>,
     path: &'a NormalPath<'a>,
+    query: Option<&'a str>,
     tier: Tier,
     now: Timestamp,
 }
 
 /// The document for policy; refused where something it must hold can't be read.
 fn input(
-    names: &ContextNames,
+    rules: &Rules,
     question: &Question<'_>,
     http: &HttpRequest<'_>,
     operation: Operation<'_>,
     known: &Known<'_>,
 ) -> Result<Input, Denial> {
+    let names = &rules.context;
     let unreadable =
         |error: &dyn std::error::Error| Denial::because(Reason::BadRequest, sentence(error));
     let single = |name: &str| {
@@ -387,6 +392,18 @@ fn input(
         size: http.size,
         partial: single(PARTIAL_BODY)? == Some("true"),
         bytes: http.body,
+    };
+    let envoy = match rules.input {
+        InputForm::Attache => None,
+        InputForm::Envoy => {
+            let asked = envoy::Asked {
+                path: known.path,
+                query: known.query,
+                body: &body,
+            };
+            let envoy = envoy::input(names, question, http, &asked)?;
+            Some(Box::new(envoy))
+        }
     };
     let body = operation
         .body
@@ -425,6 +442,7 @@ fn input(
                 .collect(),
             body,
         }),
+        envoy,
     })
 }
 

@@ -8,6 +8,7 @@
 mod attempt;
 mod check;
 mod decision;
+mod envoy;
 mod findings;
 mod given;
 mod health;
@@ -25,7 +26,7 @@ pub use health::{Health, HealthPart};
 pub use inquiry::{INQUIRY_TIME, Inquiry, LONGEST_INQUIRY};
 pub use metrics::Metrics;
 pub use provider::{AuthorizationProvider, AuthzDecision};
-pub use question::{HeaderProblem, Headers, HttpRequest, Question};
+pub use question::{Attributes, HeaderProblem, Headers, HttpRequest, Question};
 pub use rules::{ContextNames, Rules};
 
-pub use crate::policy::Deadline;
+pub use crate::policy::{Deadline, Shaping};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::identity::{Identifier, PepRules};
 use crate::operation::{Fallback, RouteTable};
 use crate::permission::{AgentList, TierTable, WorkloadGrants};
+use crate::policy::InputForm;
 
 /// Everything that reloads live, except policy.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Rules {
     pub context: ContextNames,
     /// How long the decision of an inquiry may take.
     pub inquiry_time: Duration,
+    /// Which words policy is asked in.
+    pub input: InputForm,
     /// A short digest of the configuration these tables were made from.
     pub revision: Arc<str>,
 }
@@ -40,4 +43,15 @@ pub struct ContextNames {
     pub headers: Vec<String>,
     /// Context extensions set in the proxy's route configuration.
     pub extensions: Vec<String>,
+}
+
+impl ContextNames {
+    /// Whether configuration declares at all what policy reads.
+    pub fn declares(&self) -> bool {
+        let Self {
+            headers,
+            extensions,
+        } = self;
+        !headers.is_empty() || !extensions.is_empty()
+    }
 }

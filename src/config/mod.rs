@@ -255,6 +255,7 @@ impl Config {
                 tiers: raw.tiers,
                 context: raw.context,
                 inquiry_time: inquiry_time(&raw.policy),
+                input: raw.policy.input,
                 revision: revision(text),
             },
             fixed: Fixed {

@@ -6,6 +6,7 @@
 //! bounded by [`Limits`].
 
 mod answer;
+mod attributes;
 mod authorization;
 mod connection;
 mod deadline;

@@ -53,6 +53,8 @@ pub enum Reason {
     PolicyUnavailable,
     /// The policy engine sent no usable answer.
     PolicyMalformed,
+    /// The policy engine failed again and again and is not asked at the moment.
+    CircuitOpen,
     /// No decision within the deadline.
     DeadlineExceeded,
     /// More requests than the configured limits admit.
@@ -76,7 +78,7 @@ pub enum Class {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::NoIdentity,
         Self::InvalidIdentity,
         Self::IdentityMismatch,
@@ -98,6 +100,7 @@ impl Reason {
         Self::PolicyTimeout,
         Self::PolicyUnavailable,
         Self::PolicyMalformed,
+        Self::CircuitOpen,
         Self::DeadlineExceeded,
         Self::Overloaded,
         Self::RequestTooLarge,
@@ -128,6 +131,7 @@ impl Reason {
             Self::PolicyTimeout => "policy_timeout",
             Self::PolicyUnavailable => "policy_unavailable",
             Self::PolicyMalformed => "policy_malformed",
+            Self::CircuitOpen => "circuit_open",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Overloaded => "overloaded",
             Self::RequestTooLarge => "request_too_large",
@@ -159,6 +163,7 @@ impl Reason {
             | Self::PolicyTimeout
             | Self::PolicyUnavailable
             | Self::PolicyMalformed
+            | Self::CircuitOpen
             | Self::DeadlineExceeded
             | Self::Overloaded
             | Self::RequestTooLarge
@@ -189,7 +194,8 @@ impl Reason {
             Self::PolicyError
             | Self::PolicyTimeout
             | Self::PolicyUnavailable
-            | Self::PolicyMalformed => "policy could not be evaluated",
+            | Self::PolicyMalformed
+            | Self::CircuitOpen => "policy could not be evaluated",
             Self::DeadlineExceeded => "no decision was reached in time",
             Self::Overloaded => "too many requests are being decided",
             Self::RequestTooLarge => "the request is too large to be decided",

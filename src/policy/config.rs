@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::source::Wanted;
-use super::{EmbeddedEngine, LoadError, Opa, Program, Sources};
+use super::{BreakerSettings, EmbeddedEngine, InputForm, LoadError, Opa, Program, Sources};
 use crate::identity::SpiffeId;
 
 /// The `policy` section.
@@ -19,12 +19,16 @@ pub struct Config {
     pub engine: EngineKind,
     /// The decision to ask for, as package and rule: `agentweave/authz/allow` is `data.agentweave.authz.allow`.
     pub path: DecisionPath,
+    /// Which words policy reads and answers in: attache's own, or those of opa-envoy-plugin as well.
+    pub input: InputForm,
     /// Settings of the embedded engine.
     pub embedded: Embedded,
     /// Settings of the OPA engine.
     pub opa: Opa,
     /// Whether a request is denied where asking policy failed. `false` is for development only.
     pub default_deny: bool,
+    /// When an engine outside this process is given up, and tried again. The embedded one is always asked.
+    pub breaker: BreakerSettings,
 }
 
 /// What evaluates policy.
@@ -82,7 +86,8 @@ impl Config {
         for _attempt in 0..ATTEMPTS {
             let again = self.sources(base)?;
             if again == sources {
-                return Program::compile(&sources, &self.path, self.embedded.time_limit);
+                let limit = self.embedded.time_limit;
+                return Program::compile_for(&sources, &self.path, limit, self.input);
             }
             sources = again;
         }
@@ -173,8 +178,10 @@ impl Default for Config {
         Self {
             engine: EngineKind::default(),
             path: DecisionPath::default(),
+            input: InputForm::default(),
             embedded: Embedded::default(),
             opa: Opa::default(),
+            breaker: BreakerSettings::default(),
             default_deny: true,
         }
     }

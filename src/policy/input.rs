@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
+use super::{EnvoyInput, InputForm};
 use crate::clock::Timestamp;
 use crate::identity::SpiffeId;
 use crate::permission::{Action, Resource, Tier};
@@ -32,6 +33,8 @@ pub struct Input {
     pub context: Context,
     /// The request itself, where there is one.
     pub request: Option<RequestInput>,
+    /// The same request in the words of opa-envoy-plugin, where configuration asks for them.
+    pub envoy: Option<Box<EnvoyInput>>,
 }
 
 /// The request attributes that configuration lets policy see; or, where there is no request, what the asker gave.
@@ -81,6 +84,32 @@ pub enum Protocol {
 }
 
 impl Input {
+    /// The words it is put in, and may be answered in.
+    pub fn form(&self) -> InputForm {
+        match self.envoy {
+            None => InputForm::Attache,
+            Some(_) => InputForm::Envoy,
+        }
+    }
+
+    /// Whether an answer can serve other requests: nothing in the document but `timestamp` is of this request alone.
+    pub fn is_cacheable(&self) -> bool {
+        self.envoy.as_ref().is_none_or(|envoy| envoy.lasting)
+    }
+
+    /// [`Input::made_up`], in these words.
+    pub(super) fn made_up_in(form: InputForm) -> Self {
+        let mut input = Self::made_up();
+        if form == InputForm::Envoy
+            && let Some(RequestInput {
+                method, host, path, ..
+            }) = &input.request
+        {
+            input.envoy = Some(Box::new(EnvoyInput::made_up(method, host, path)));
+        }
+        input
+    }
+
     /// A request that nobody made, with every fact present, to try a policy on.
     #[expect(
         clippy::expect_used,
@@ -104,6 +133,7 @@ impl Input {
                 params: BTreeMap::new(),
                 body: None,
             }),
+            envoy: None,
         }
     }
 }
@@ -124,6 +154,15 @@ impl Serialize for Input {
         map.serialize_entry("context", &self.context)?;
         if let Some(request) = &self.request {
             map.serialize_entry("request", request)?;
+        }
+        if let Some(envoy) = &self.envoy {
+            let version: BTreeMap<_, _> = EnvoyInput::VERSION.into();
+            map.serialize_entry("attributes", &envoy.attributes)?;
+            map.serialize_entry("parsed_path", &envoy.parsed_path)?;
+            map.serialize_entry("parsed_query", &envoy.parsed_query)?;
+            map.serialize_entry("parsed_body", &envoy.parsed_body)?;
+            map.serialize_entry("truncated_body", &envoy.truncated_body)?;
+            map.serialize_entry("version", &version)?;
         }
         map.end()
     }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use super::lenient::Lenient;
-use super::{Config, EmbeddedEngine, EngineKind, LoadError, OpaEngine, PolicyEngine, Program};
+use super::{
+    Breaker, BreakerMetrics, Config, EmbeddedEngine, EngineKind, LoadError, OpaEngine,
+    PolicyEngine, Program, Transition,
+};
 
 /// What is asked about operations. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -20,8 +23,8 @@ pub struct Judge {
 pub enum Source {
     /// In this process, from files.
     Embedded(Arc<EmbeddedEngine>),
-    /// In another one.
-    Opa(Arc<OpaEngine>),
+    /// In another one, behind a circuit.
+    Opa(Arc<Breaker<OpaEngine>>),
 }
 
 /// What shows of a policy before anybody is asked.
@@ -50,9 +53,12 @@ impl Config {
                 Ok(Source::Embedded(Arc::new(engine)))
             }
             EngineKind::Opa => {
+                let endpoint = self.opa.endpoint.to_string();
                 let engine = OpaEngine::build(self.opa, self.path, base, tls, registry);
-                let engine = engine.map_err(|error| vec![error])?;
-                Ok(Source::Opa(Arc::new(engine)))
+                let engine = engine.map_err(|error| vec![error])?.asking_in(self.input);
+                let metrics = BreakerMetrics::new(registry);
+                let breaker = Breaker::new(engine, endpoint, self.breaker, metrics);
+                Ok(Source::Opa(Arc::new(breaker)))
             }
         }
     }
@@ -86,8 +92,7 @@ impl Judge {
     pub fn new(source: Source, config: &Config, registry: &mut Registry) -> Self {
         let engine = match &source {
             Source::Embedded(engine) => around(Arc::clone(engine), config, registry),
-            // What stands next to OPA alone, inside everything else, goes around this one: a breaker.
-            Source::Opa(engine) => around(Arc::clone(engine), config, registry),
+            Source::Opa(breaker) => around(Arc::clone(breaker), config, registry),
         };
         Self { engine, source }
     }
@@ -102,11 +107,19 @@ impl Judge {
         &self.source
     }
 
+    /// Has `listener` hear when the circuit to an engine outside this process changes; it must not block.
+    pub fn report_to(&self, listener: impl Fn(Transition) + Send + Sync + 'static) {
+        match &self.source {
+            Source::Embedded(_) => {}
+            Source::Opa(breaker) => breaker.report_to(listener),
+        }
+    }
+
     /// Lets go of whatever an engine holds outside this process, and waits until nothing is left of it.
     pub async fn close(&self) {
         match &self.source {
             Source::Embedded(_) => {}
-            Source::Opa(engine) => engine.close().await,
+            Source::Opa(breaker) => breaker.engine().close().await,
         }
     }
 }

@@ -46,6 +46,7 @@ impl<E: PolicyEngine> PolicyEngine for Lenient<E> {
             reason: Some(reason),
             policy_id: Some(error.policy_id().to_owned()),
             tier: None,
+            shaping: None,
             revision: self.engine.revision(),
         })
     }
@@ -79,6 +80,7 @@ mod tests {
                 reason: None,
                 policy_id: None,
                 tier: None,
+                shaping: None,
                 revision: self.revision(),
             })
         }

@@ -7,9 +7,13 @@
 //! they mean, and [`EmbeddedEngine`] lets a program serve and exchanges it. [`OpaEngine`] asks an OPA in another process.
 //! [`Judge`] is the configured one, with what stands around it. What a policy sees is [`Input`]; what it may answer is read
 //! in one place for every engine. A policy that can't be loaded is refused with [`LoadError`]s and changes nothing.
+//!
+//! A [`Breaker`] stands before an engine outside this process and stops asking one that fails.
 
+mod breaker;
 mod config;
 mod embedded;
+mod envoy;
 mod input;
 mod judge;
 mod lenient;
@@ -23,8 +27,10 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+pub use breaker::{Breaker, BreakerMetrics, CircuitState, Settings as BreakerSettings, Transition};
 pub use config::{Config, DecisionPath, DecisionPathError, Embedded, EngineKind};
 pub use embedded::{EmbeddedEngine, Reload};
+pub use envoy::{EnvoyInput, InputForm, Shaping};
 pub use input::{Context, Input, Protocol, RequestInput};
 pub use judge::{Judge, Proof, Source};
 pub use lenient::Lenient;
@@ -78,6 +84,8 @@ pub struct Verdict {
     pub policy_id: Option<String>,
     /// A tier to raise the operation to; one that is lower than the operation's has no effect.
     pub tier: Option<Tier>,
+    /// What else the policy asks for. Only where it was asked in the words of opa-envoy-plugin.
+    pub shaping: Option<Arc<Shaping>>,
     /// The content of the policy that answered, as a short digest.
     pub revision: Arc<str>,
 }
@@ -123,6 +131,9 @@ pub enum PolicyError {
     /// As many questions as are allowed wait for the engine already.
     #[error("too many questions wait for the policy engine")]
     Overloaded,
+    /// The engine failed again and again and is not asked at the moment.
+    #[error("the circuit to the policy engine is open")]
+    BreakerOpen,
 }
 
 /// What an error says of the engine.
@@ -206,6 +217,7 @@ impl PolicyError {
             Self::Unavailable(_) => Reason::PolicyUnavailable,
             Self::Malformed(_) => Reason::PolicyMalformed,
             Self::Overloaded => Reason::Overloaded,
+            Self::BreakerOpen => Reason::CircuitOpen,
         }
     }
 
@@ -220,24 +232,37 @@ impl PolicyError {
             | Self::TimeLimit
             | Self::Interrupted
             | Self::TimedOut { cut_short: true }
-            | Self::Overloaded => Accounting::Neither,
+            | Self::Overloaded
+            | Self::BreakerOpen => Accounting::Neither,
         }
     }
 
     /// What stands in audit as `policy_id`, where a policy would have named its rule.
     pub const fn policy_id(&self) -> &'static str {
-        ERROR_FALLBACK
+        match self {
+            Self::BreakerOpen => CIRCUIT_BREAKER,
+            Self::Evaluation(_)
+            | Self::TimeLimit
+            | Self::Shape(_)
+            | Self::Interrupted
+            | Self::Unavailable(_)
+            | Self::Malformed(_)
+            | Self::TimedOut { .. }
+            | Self::Overloaded => ERROR_FALLBACK,
+        }
     }
 }
 
 /// The `policy_id` of a decision that no policy took part in, since asking it failed.
 pub const ERROR_FALLBACK: &str = "error-fallback";
+/// The `policy_id` of a decision that no policy took part in, since its engine is not asked at the moment.
+const CIRCUIT_BREAKER: &str = "circuit-breaker";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn errors() -> [PolicyError; 9] {
+    fn errors() -> [PolicyError; 10] {
         [
             PolicyError::Evaluation("x".to_owned()),
             PolicyError::TimeLimit,
@@ -248,6 +273,7 @@ mod tests {
             PolicyError::TimedOut { cut_short: false },
             PolicyError::TimedOut { cut_short: true },
             PolicyError::Overloaded,
+            PolicyError::BreakerOpen,
         ]
     }
 
@@ -276,7 +302,13 @@ mod tests {
                 crate::permission::Class::Undecided,
                 "{error}"
             );
-            assert_eq!(error.policy_id(), ERROR_FALLBACK);
+            let is_breaker = matches!(error, PolicyError::BreakerOpen);
+            let policy_id = if is_breaker {
+                CIRCUIT_BREAKER
+            } else {
+                ERROR_FALLBACK
+            };
+            assert_eq!(error.policy_id(), policy_id);
         }
     }
 }

@@ -166,7 +166,7 @@ mod tests {
         );
         let credential = credentials.get("mesh").unwrap();
         let quiet = Quiet {
-            listener: "mesh",
+            listener: "ext_authz",
             until: Arc::default(),
         };
         let _logging = tracing::subscriber::set_default(subscriber);

@@ -73,7 +73,7 @@ impl Bundle {
         Ok(Self { authorities, all })
     }
 
-    /// Whether a client's chain leads to one of the authorities at `now`, and until when that holds.
+    /// Whether a client's chain leads to one of the authorities at `now`. What comes back is until when that holds.
     pub(super) fn verify_client(
         &self,
         chain: &[CertificateDer<'_>],
@@ -85,11 +85,10 @@ impl Bundle {
             .clients
             .verify_client_cert(leaf, intermediates, unix_time(now))
             .map_err(ChainError::Path)?;
-        Ok(first_end(until, &validity))
+        Ok(first_end(&validity, until))
     }
 
-    /// Whether a server's chain leads to one of the authorities at `now`, and until when that holds: ours as clients see it,
-    /// or that of a server we ask.
+    /// The same of a server's chain: ours as clients see it, or that of a server we ask.
     pub(super) fn verify_server(
         &self,
         chain: &[CertificateDer<'_>],
@@ -107,7 +106,7 @@ impl Bundle {
             algorithms,
         )
         .map_err(ChainError::Path)?;
-        Ok(first_end(until, &validity))
+        Ok(first_end(&validity, until))
     }
 
     /// The authorities that count at `now`, and when the first of them no longer does.
@@ -174,11 +173,6 @@ type Parts<'a, 'b> = (
     Vec<Validity>,
 );
 
-fn first_end(until: Timestamp, certificates: &[Validity]) -> Timestamp {
-    let ends = certificates.iter().map(|it| it.not_after);
-    ends.fold(until, Timestamp::min)
-}
-
 fn parts<'a, 'b>(chain: &'a [CertificateDer<'b>]) -> Result<Parts<'a, 'b>, ChainError> {
     let Some((leaf, intermediates)) = chain.split_first() else {
         let missing = rustls::Error::NoCertificatesPresented;
@@ -192,6 +186,11 @@ fn parts<'a, 'b>(chain: &'a [CertificateDer<'b>]) -> Result<Parts<'a, 'b>, Chain
         .map(|intermediate| check_intermediate(intermediate).map_err(ChainError::Intermediate))
         .collect::<Result<_, _>>()?;
     Ok((leaf, intermediates, validity))
+}
+
+fn first_end(validity: &[Validity], until: Timestamp) -> Timestamp {
+    let ends = validity.iter().map(|it| it.not_after);
+    ends.fold(until, Timestamp::min)
 }
 
 impl ChainError {

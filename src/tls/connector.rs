@@ -97,7 +97,8 @@ impl Judge {
     fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<(), PeerError> {
         let material = self.credential.current().ok_or(PeerError::NoMaterial)?;
         let accepted = self.credential.accepted();
-        let svid = material.verify_server(chain, &accepted, self.credential.now())?;
+        let vouched = material.verify_server(chain, &accepted, self.credential.now())?;
+        let svid = vouched.svid;
         if self.expected.contains(&svid.id) {
             Ok(())
         } else {

@@ -113,7 +113,7 @@ impl Session {
             revision: material.revision,
             vouched: verified.is_ok(),
             // Who is refused connects again.
-            until: verified.unwrap_or(Timestamp::from_unix_seconds(u64::MAX)),
+            until: verified.map_or(Timestamp::from_unix_seconds(u64::MAX), |it| it.until),
         };
         *judged = Some(judgement);
         judgement.vouched

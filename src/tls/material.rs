@@ -34,6 +34,15 @@ pub(super) struct Material {
     bundles: BTreeMap<String, Bundle>,
 }
 
+/// A peer that is believed.
+#[derive(Debug)]
+pub(super) struct Vouched {
+    /// Who it is.
+    pub(super) svid: Svid,
+    /// When to ask again: the first end of a certificate that the belief rests on.
+    pub(super) until: Timestamp,
+}
+
 /// Why an offer does not pass.
 #[derive(Debug, thiserror::Error)]
 pub enum MaterialError {
@@ -155,27 +164,24 @@ impl Material {
         })
     }
 
-    /// Whether an authority of the leaf's own trust domain stands behind a peer's chain at `now`. What comes back is when
-    /// to ask again: the first end of a certificate that the belief rests on.
+    /// Whether a client's chain leads to an authority of its own trust domain at `now`.
     pub(super) fn verify(
         &self,
         chain: &[CertificateDer<'_>],
         accepted: &[TrustDomain],
         now: Timestamp,
-    ) -> Result<Timestamp, PeerError> {
-        let (_, until) = self.judge(chain, accepted, now, Bundle::verify_client)?;
-        Ok(until)
+    ) -> Result<Vouched, PeerError> {
+        self.judge(chain, accepted, now, Bundle::verify_client)
     }
 
-    /// Who a server is, by the same rules.
+    /// The same of a server.
     pub(super) fn verify_server(
         &self,
         chain: &[CertificateDer<'_>],
         accepted: &[TrustDomain],
         now: Timestamp,
-    ) -> Result<Svid, PeerError> {
-        let (svid, _) = self.judge(chain, accepted, now, Bundle::verify_server)?;
-        Ok(svid)
+    ) -> Result<Vouched, PeerError> {
+        self.judge(chain, accepted, now, Bundle::verify_server)
     }
 
     fn judge(
@@ -184,7 +190,7 @@ impl Material {
         accepted: &[TrustDomain],
         now: Timestamp,
         verify: fn(&Bundle, &[CertificateDer<'_>], Timestamp) -> Result<Timestamp, ChainError>,
-    ) -> Result<(Svid, Timestamp), PeerError> {
+    ) -> Result<Vouched, PeerError> {
         let der: &[u8] = chain.first().map_or(&[], |leaf| leaf);
         let svid = Svid::from_der(der).map_err(PeerError::Leaf)?;
         svid.check_validity(now).map_err(PeerError::Leaf)?;
@@ -196,10 +202,10 @@ impl Material {
             return Err(PeerError::TrustDomain(svid.id));
         };
         match verify(bundle, chain, now) {
-            Ok(until) => {
-                let until = until.min(svid.not_after);
-                Ok((svid, until))
-            }
+            Ok(until) => Ok(Vouched {
+                until: until.min(svid.not_after),
+                svid,
+            }),
             Err(error) => Err(PeerError::Chain(svid.id, error)),
         }
     }

@@ -507,7 +507,7 @@ fn a_bundle_counts_its_authorities_only_while_they_are_valid() {
     let (by_old, by_new) = [&old, &new]
         .map(|it| it.svid("spiffe://example.org/envoy"))
         .into();
-    let until = material.verify(&by_old.chain, &ours, NOW).unwrap();
+    let until = material.verify(&by_old.chain, &ours, NOW).unwrap().until;
     assert_eq!(until, NOW.plus(minute));
     assert!(matches!(
         material.verify(&by_old.chain, &ours, until),

@@ -12,8 +12,10 @@
 mod authorization;
 mod certificates;
 mod check;
+mod circuit;
 mod connector;
 mod doors;
+mod envoy_words;
 mod eval;
 mod faults;
 mod harness;

@@ -53,12 +53,14 @@ async fn a_rotation_costs_no_call_and_new_handshakes_see_the_new_certificate() {
     }
     assert!(watcher.ask(address).await.unwrap().is_allowed());
     assert_eq!(watcher.shown().as_ref(), Some(shown.leaf()));
+    eventually_async("enough calls to tell", || async {
+        (calls.load(Ordering::Relaxed) > 200).then_some(())
+    })
+    .await;
     stop.store(true, Ordering::Relaxed);
     for caller in callers {
         caller.await.expect("no call failed");
     }
-    let calls = calls.load(Ordering::Relaxed);
-    assert!(calls > 200, "only {calls} calls");
 }
 
 #[tokio::test]
@@ -159,7 +161,7 @@ async fn an_old_connection_is_replaced_without_losing_a_call() {
     // X25: by the limit, so that a proxy comes to show the certificate it has now.
     let authority = Authority::of("example.org");
     let mut plan = plan(&authority, &authority.svid(SELF));
-    plan.more += "limits: {max_connection_age: 1s}\n";
+    plan.more += "limits: {max_connection_age: 1s, request_timeout: 10s}\n";
     let house = plan.open().await;
     let envoy = Client::new(&authority, Some(authority.svid(ENVOY)));
     let connection = envoy.connect(address(&house)).await.unwrap();

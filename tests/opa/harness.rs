@@ -200,6 +200,7 @@ pub(crate) fn input(action: &str) -> Input {
             params: [].into(),
             body: None,
         }),
+        envoy: None,
     }
 }
 

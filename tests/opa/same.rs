@@ -60,8 +60,9 @@ fn said(result: Result<Verdict, attache::policy::PolicyError>) -> String {
             reason,
             policy_id,
             tier,
+            shaping,
             revision: _,
-        }) => format!("{answer:?} {reason:?} {policy_id:?} {tier:?}"),
+        }) => format!("{answer:?} {reason:?} {policy_id:?} {tier:?} {shaping:?}"),
         Err(error) => error.reason().to_string(),
     }
 }

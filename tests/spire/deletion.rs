@@ -58,8 +58,9 @@ async fn attache_stops_at_once_when_its_own_entry_is_deleted() {
         (status == 503 && text.contains("waiting for: certificate")).then_some(())
     })
     .await;
-    let withdrawn = "attache_svid_updates_total{tls=\"spire\",result=\"withdrawn\"}";
-    assert_eq!(mesh.attache.metric(withdrawn).await, 1);
+    let withdrawn = "result=\"withdrawn\"";
+    let count = mesh.attache.metric("attache_svid_updates_total", withdrawn);
+    assert_eq!(count.await, 1);
     // On Envoy's open connection attache refuses; a new one Envoy can't make.
     assert_ne!(caller.get("/documents/42").await.status, 200);
     assert!(mesh.proxy(&identity).ask().await.is_err());

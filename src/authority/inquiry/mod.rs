@@ -94,6 +94,7 @@ impl Authority {
                 ..Context::default()
             },
             request: None,
+            envoy: None,
         });
         self.rule(structural, caller, input, deadline, found).await
     }

@@ -2,12 +2,17 @@
 //!
 //! On allow, every `x-attache-*` header that a client sent is overwritten or removed, so that the service sees only
 //! what attache says. On deny the client learns a stable code and a sentence, never what policy or tables hold.
+//!
+//! What policy asked for besides ([`Shaping`]) is added to that and takes none of it away; of a denial it may choose the
+//! body, the status and headers. What can't be added as it was asked for makes the answer a denial.
+
+mod shaping;
 
 use prost::Message as _;
 use prost_types::value::Kind;
 use prost_types::{Any, Struct, Value};
 
-use crate::authority::{Authority, Decision, Denial, Outcome, Permit};
+use crate::authority::{Authority, Decision, Denial, Outcome, Permit, Shaping};
 use crate::identity::Peer;
 use crate::operation::Mode;
 use crate::permission::{Class, Reason};
@@ -33,21 +38,22 @@ pub(super) fn answer(decision: &Decision, asked: &Asked<'_>) -> Answer {
     let metadata = metadata(decision);
     let shadowed = decision.mode == Mode::Shadow;
     match &decision.outcome {
-        Outcome::Allow(permit) => match permitted(decision, permit) {
-            Some(headers) => Answer::allow(allowed(headers, asked), metadata),
-            None => denied(
-                decision,
-                &Denial::bare(Reason::InternalError),
-                asked,
-                metadata,
-            ),
-        },
+        Outcome::Allow(permit) => {
+            if let Some(response) = permitted(decision, permit, asked) {
+                return Answer::allow(response, metadata);
+            }
+            let denial = Denial::bare(Reason::InternalError);
+            denied(decision, &denial, None, asked, metadata)
+        }
         // The record already says what would have been.
         Outcome::Deny(_) if shadowed => {
             let headers = header(DECISION_ID, &decision.id.to_string());
             Answer::allow(allowed(headers.into_iter().collect(), asked), metadata)
         }
-        Outcome::Deny(denial) => denied(decision, denial, asked, metadata),
+        Outcome::Deny(denial) => {
+            let shaping = decision.shaping.as_deref();
+            denied(decision, denial, shaping, asked, metadata)
+        }
     }
 }
 
@@ -56,14 +62,20 @@ pub(super) fn refusal(authority: &Authority, peer: &Peer, denial: Denial) -> Ans
     answer(&authority.refuse(peer, denial), &Asked::default())
 }
 
-/// The headers the service gets; `None` where a value can't stand in a header.
-fn permitted(decision: &Decision, permit: &Permit) -> Option<Vec<HeaderValueOption>> {
-    Some(vec![
+/// What changes for the service; `None` where a value can't stand in a header.
+fn permitted(decision: &Decision, permit: &Permit, asked: &Asked<'_>) -> Option<OkHttpResponse> {
+    let ours = vec![
         header(CALLER, permit.caller.as_str())?,
         header(SUBJECT, permit.subject.as_str())?,
         header(DECISION_ID, &decision.id.to_string())?,
         header(TIER, permit.tier.as_str())?,
-    ])
+    ];
+    let mut response = allowed(ours, asked);
+    let Some(shaping) = &decision.shaping else {
+        return Some(response);
+    };
+    shaping::allowance(&mut response, shaping)?;
+    Some(response)
 }
 
 fn allowed(headers: Vec<HeaderValueOption>, asked: &Asked<'_>) -> OkHttpResponse {
@@ -87,16 +99,26 @@ fn allowed(headers: Vec<HeaderValueOption>, asked: &Asked<'_>) -> OkHttpResponse
     OkHttpResponse {
         headers,
         headers_to_remove,
+        ..OkHttpResponse::default()
     }
 }
 
-fn denied(decision: &Decision, denial: &Denial, asked: &Asked<'_>, metadata: Struct) -> Answer {
+fn denied(
+    decision: &Decision,
+    denial: &Denial,
+    shaping: Option<&Shaping>,
+    asked: &Asked<'_>,
+    metadata: Struct,
+) -> Answer {
     let reason = denial.reason;
     let (status, code) = match reason.class() {
         Class::Unauthenticated => (401, tonic::Code::Unauthenticated),
         Class::Refused => (403, tonic::Code::PermissionDenied),
         Class::Undecided => (503, tonic::Code::Unavailable),
     };
+    // A client that speaks gRPC reads it in `grpc-status`.
+    let asked_for = shaping.and_then(|it| it.status).filter(|_| !asked.grpc);
+    let status = asked_for.map_or(status, u32::from);
     let id = decision.id.to_string();
     let content_type = if asked.grpc {
         "application/grpc"
@@ -123,11 +145,14 @@ fn denied(decision: &Decision, denial: &Denial, asked: &Asked<'_>, metadata: Str
     } else {
         body = problem(status, reason, &id);
     }
-    let response = DeniedHttpResponse {
+    let mut response = DeniedHttpResponse {
         status: Some(HttpStatus { code: status }),
         headers,
         body,
     };
+    if let Some(shaping) = shaping {
+        shaping::denial(&mut response, shaping, asked);
+    }
     Answer::deny(code, response, metadata)
 }
 
@@ -205,6 +230,13 @@ fn metadata(decision: &Decision) -> Struct {
     fields.extend(decision.tier.map(|tier| text("tier", tier.as_str())));
     if decision.mode == Mode::Shadow {
         fields.push(text("mode", "shadow"));
+    }
+    let said = decision
+        .shaping
+        .as_ref()
+        .and_then(|it| it.metadata.as_ref());
+    if let Some(said) = said {
+        fields.push(("policy".to_owned(), shaping::metadata(said)));
     }
     let ours = Struct {
         fields: fields.into_iter().collect(),

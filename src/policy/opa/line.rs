@@ -156,7 +156,7 @@ impl Line {
         if let Some(fault) = missing {
             return Err(PolicyError::Evaluation(fault));
         }
-        output::read(document.result.as_ref(), &revision)
+        output::read(document.result.as_ref(), &revision, input.form())
     }
 
     /// Asks for OPA's health; only a 200 is good.

@@ -30,13 +30,15 @@ use self::line::{Line, Terms};
 use self::material::Material;
 use self::metrics::Metrics;
 use self::wire::Home;
-use super::{DecisionPath, Input, LoadError, PolicyEngine, PolicyError, Query, Verdict};
+use super::{DecisionPath, Input, InputForm, LoadError, PolicyEngine, PolicyError, Query, Verdict};
 
 /// Asks an OPA.
 #[derive(Debug)]
 pub struct OpaEngine {
     line: ArcSwap<Line>,
     path: DecisionPath,
+    /// The words in which the made-up request is put.
+    form: InputForm,
     base: PathBuf,
     home: Home,
     metrics: Metrics,
@@ -63,10 +65,17 @@ impl OpaEngine {
         Ok(Self {
             line: ArcSwap::from_pointee(line),
             path,
+            form: InputForm::default(),
             base,
             home,
             metrics,
         })
+    }
+
+    /// The same engine, for questions in these words.
+    #[must_use]
+    pub fn asking_in(self, form: InputForm) -> Self {
+        Self { form, ..self }
     }
 
     /// Whether the settings and their files can be used, as far as that shows without asking OPA. Blocks on files.
@@ -117,7 +126,7 @@ impl OpaEngine {
     /// revision would decide now.
     pub async fn try_out(&self) -> Result<Verdict, PolicyError> {
         let line = self.line.load_full();
-        let asked = timeout(line.opa.timeout, line.ask(&Input::made_up())).await;
+        let asked = timeout(line.opa.timeout, line.ask(&Input::made_up_in(self.form))).await;
         asked.unwrap_or(Err(PolicyError::TimedOut { cut_short: false }))
     }
 

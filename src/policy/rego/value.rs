@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use regorus::Value;
 use serde_json::Value as Json;
 
-use crate::policy::{Context, Input, Protocol, RequestInput};
+use crate::policy::{Context, EnvoyInput, Input, Protocol, RequestInput};
 
 /// The document that policy sees as `input`.
 pub(super) fn from_input(input: &Input) -> Value {
@@ -28,7 +28,31 @@ pub(super) fn from_input(input: &Input) -> Value {
     if let Some(request) = &input.request {
         document.value("request", from_request(request));
     }
+    if let Some(envoy) = &input.envoy {
+        add_envoy(&mut document, envoy);
+    }
     document.into()
+}
+
+fn add_envoy(document: &mut Members, envoy: &EnvoyInput) {
+    let texts = |texts: &[String]| {
+        let values = texts.iter().map(|text| Value::from(text.as_str()));
+        Value::from(values.collect::<Vec<_>>())
+    };
+    let mut query = Members::default();
+    for (name, values) in &envoy.parsed_query {
+        query.value(name, texts(values));
+    }
+    let mut version = Members::default();
+    for (name, text) in EnvoyInput::VERSION {
+        version.text(name, text);
+    }
+    document.value("attributes", from_members(&envoy.attributes));
+    document.value("parsed_path", texts(&envoy.parsed_path));
+    document.value("parsed_query", query.into());
+    document.value("parsed_body", from_json(&envoy.parsed_body));
+    document.value("truncated_body", Value::Bool(envoy.truncated_body));
+    document.value("version", version.into());
 }
 
 /// A JSON document as the engine's value.
@@ -39,12 +63,16 @@ pub(super) fn from_json(json: &Json) -> Value {
         Json::Number(number) => from_number(number),
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => Value::from(items.iter().map(from_json).collect::<Vec<_>>()),
-        Json::Object(members) => members
-            .iter()
-            .map(|(name, value)| (Value::from(name.as_str()), from_json(value)))
-            .collect::<BTreeMap<_, _>>()
-            .into(),
+        Json::Object(members) => from_members(members),
     }
+}
+
+fn from_members(members: &serde_json::Map<String, Json>) -> Value {
+    members
+        .iter()
+        .map(|(name, value)| (Value::from(name.as_str()), from_json(value)))
+        .collect::<BTreeMap<_, _>>()
+        .into()
 }
 
 fn from_context(context: &Context) -> Value {
@@ -149,6 +177,26 @@ mod tests {
     }
 
     prop_compose! {
+        fn any_envoy()(
+            attributes in prop::collection::btree_map(".{0,4}", any_json(), 0..4),
+            parsed_path in prop::collection::vec(".{0,4}", 0..3),
+            parsed_query in
+                prop::collection::btree_map(".{0,4}", prop::collection::vec(".{0,4}", 0..3), 0..3),
+            parsed_body in any_json(),
+            (truncated_body, lasting) in (any::<bool>(), any::<bool>()),
+        ) -> EnvoyInput {
+            EnvoyInput {
+                attributes: attributes.into_iter().collect(),
+                parsed_path,
+                parsed_query,
+                parsed_body,
+                truncated_body,
+                lasting,
+            }
+        }
+    }
+
+    prop_compose! {
         fn any_input()(
             path in "/[a-z0-9]{1,8}",
             target in proptest::option::of("/[a-z0-9]{1,8}"),
@@ -160,6 +208,7 @@ mod tests {
             (method, host, query_path) in (".{0,6}", ".{0,6}", ".{0,6}"),
             body in proptest::option::of(any_json()),
             given in proptest::option::of(prop::collection::btree_map(".{0,4}", any_json(), 0..4)),
+            envoy in proptest::option::of(any_envoy()),
         ) -> Input {
             let http = given.is_none();
             let texts = |texts| if http { texts } else { BTreeMap::new() };
@@ -177,6 +226,7 @@ mod tests {
                     given: given.into_iter().flatten().collect(),
                 },
                 request: http.then_some(RequestInput { protocol, method, host, path: query_path, params, body }),
+                envoy: envoy.map(Box::new),
             }
         }
     }

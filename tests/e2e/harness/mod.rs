@@ -26,7 +26,8 @@ pub(crate) struct Setup {
     edits: Vec<(&'static str, String)>,
     loopback: bool,
     policy: Option<&'static str>,
-    patient: bool,
+    envoy_words: bool,
+    hurried: bool,
 }
 
 impl Setup {
@@ -65,10 +66,22 @@ impl Setup {
         self
     }
 
-    /// Gives both sides time that a busy test machine may need, where a test is not about deadlines.
-    pub(crate) fn patient(mut self) -> Self {
-        self.patient = true;
-        self.envoy("timeout: 0.25s", "timeout: 5s")
+    /// Asks that policy in the words of opa-envoy-plugin, bodies included.
+    pub(crate) fn in_envoy_words(mut self) -> Self {
+        self.envoy_words = true;
+        let bodies = "with_request_body: {max_request_bytes: 8192, allow_partial_message: true}";
+        let indent = " ".repeat(22);
+        self.envoy(
+            "failure_mode_allow: false",
+            &format!("failure_mode_allow: false\n{indent}{bodies}"),
+        )
+    }
+
+    /// Keeps the shipped time limits, where a test is about them. Without it both sides have the time that a busy test
+    /// machine may need.
+    pub(crate) fn hurried(mut self) -> Self {
+        self.hurried = true;
+        self
     }
 }
 
@@ -85,7 +98,10 @@ pub(crate) struct Mesh {
 
 impl Mesh {
     /// Starts everything and waits until it is ready; `None` where there is no Envoy to test with.
-    pub(crate) async fn start(setup: Setup) -> Option<Self> {
+    pub(crate) async fn start(mut setup: Setup) -> Option<Self> {
+        if !setup.hurried {
+            setup = setup.envoy("timeout: 0.25s", "timeout: 5s");
+        }
         let binary = envoy::binary()?;
         // Directly under /tmp: a socket's path may have 107 bytes at most.
         let home = tempfile::Builder::new()

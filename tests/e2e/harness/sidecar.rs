@@ -124,13 +124,18 @@ impl Sidecar {
             ),
         };
         let modules = match setup.policy {
-            Some(_) => format!("embedded: {{modules: [\"{home}/{POLICY}/\"], reload: true}}"),
-            None => String::new(),
+            Some(_) => format!("[\"{home}/{POLICY}/\"]"),
+            None => "[]".to_owned(),
         };
-        let limits = if setup.patient {
-            "limits: {request_timeout: 4s}"
+        let input = if setup.envoy_words {
+            "envoy"
         } else {
-            ""
+            "attache"
+        };
+        let (limits, evaluation) = if setup.hurried {
+            ("", "50ms")
+        } else {
+            ("limits: {request_timeout: 4s}", "2s")
         };
         format!(
             r#"
@@ -166,7 +171,8 @@ tiers:
 policy:
   engine: embedded
   path: agentweave/authz/allow
-  {modules}
+  input: {input}
+  embedded: {{modules: {modules}, reload: true, time_limit: {evaluation}}}
 audit: {{sinks: [{{jsonl: "{home}/audit.jsonl"}}]}}
 {limits}
 "#

@@ -12,7 +12,7 @@ pub(crate) mod wire;
 pub(crate) mod workload;
 
 pub(crate) use answer::Answer;
-pub(crate) use house::{House, Plan};
+pub(crate) use house::{House, Plan, RULES};
 pub(crate) use message::{ask, principal};
 
 /// A caller with permissions for most of the operations in [`house::RULES`].

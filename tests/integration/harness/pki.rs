@@ -104,6 +104,12 @@ impl Authority {
         self.sign(signing(trust_domain, usages, DAY))
     }
 
+    /// With a certificate that ends so many seconds from now.
+    pub(crate) fn subordinate_ending(&self, trust_domain: &str, until: i64) -> Self {
+        let usages = vec![KeyUsagePurpose::KeyCertSign];
+        self.sign(signing(trust_domain, usages, until))
+    }
+
     /// An authority below this one that may name workloads of `permitted` only: `NameConstraints` of type URI, critical
     /// (RFC 5280 section 4.2.1.10).
     pub(crate) fn constrained(&self, trust_domain: &str, permitted: &str) -> Self {
@@ -120,12 +126,6 @@ impl Authority {
         let mut params = signing(trust_domain, vec![KeyUsagePurpose::KeyCertSign], DAY);
         params.custom_extensions.push(extension);
         self.sign(params)
-    }
-
-    /// With a certificate that ends so many seconds from now.
-    pub(crate) fn subordinate_ending(&self, trust_domain: &str, until: i64) -> Self {
-        let usages = vec![KeyUsagePurpose::KeyCertSign];
-        self.sign(signing(trust_domain, usages, until))
     }
 
     fn sign(&self, params: CertificateParams) -> Self {

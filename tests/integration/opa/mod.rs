@@ -1,6 +1,7 @@
 //! An OPA that fails: whatever it does, requests are denied in time, with a reason that says what it did and a record, and
 //! nothing is left over.
 
+mod circuit;
 mod commands;
 mod connections;
 mod door;
@@ -43,6 +44,7 @@ fn query(deadline: Deadline) -> Query {
             params: [].into(),
             body: None,
         }),
+        envoy: None,
     };
     Query {
         input: Arc::new(input),

@@ -83,7 +83,8 @@ impl Server {
     fn plan(&self, id: &str) -> Plan {
         Plan {
             policy: format!(
-                "{{engine: opa, opa: {{endpoint: \"https://{}\", tls: mesh, spiffe_ids: [\"{id}\"]}}}}",
+                "{{engine: opa, opa: {{endpoint: \"https://{}\", tls: mesh, spiffe_ids: [\"{id}\"]}}, \
+                 breaker: {{recovery_timeout: 100ms}}}}",
                 self.address
             ),
             more: "tls: {mesh: {files: {certificate: tls/svid.pem, key: tls/key.pem, bundle: tls/bundle.pem}}}\n"

@@ -76,12 +76,12 @@ impl Sidecar {
 
     /// Edits the configuration under its feet, and waits until it is in force.
     pub(crate) async fn reload(&self, edits: &[(&str, &str)]) {
-        let reloads = "attache_reloads_total{what=\"config\",result=\"changed\"}";
-        let before = self.metric(reloads).await;
+        let reloads = async || self.metric("attache_reloads_total", CHANGED).await;
+        let before = reloads().await;
         let text = fs::read_to_string(&self.file).unwrap();
         fs::write(&self.file, edited(text, edits)).unwrap();
         eventually("the configuration is in force", async || {
-            (self.metric(reloads).await > before).then_some(())
+            (reloads().await > before).then_some(())
         })
         .await;
     }
@@ -95,11 +95,14 @@ impl Sidecar {
         Some((answer.status, answer.text().to_owned()))
     }
 
-    /// The value of a metric; 0 where it is not there.
-    pub(crate) async fn metric(&self, name: &str) -> u64 {
+    /// The sum of a metric over all of its series with the label; 0 where there is none.
+    pub(crate) async fn metric(&self, name: &str, label: &str) -> u64 {
         let (_, text) = self.get("/metrics").await.expect("metrics");
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.map_or(0, |value| value.trim().parse().unwrap())
+        text.lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once("} "))
+            .filter(|(labels, _)| labels.split(',').any(|it| it == label))
+            .map(|(_, value)| value.parse::<u64>().unwrap())
+            .sum()
     }
 
     /// The audit record of an answer.
@@ -115,3 +118,5 @@ impl Sidecar {
         self.process.output()
     }
 }
+
+const CHANGED: &str = "result=\"changed\"";
