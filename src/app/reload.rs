@@ -13,6 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tokio::time::MissedTickBehavior;
 
+use super::judge;
 use crate::audit::{Actor, Auditor, Details, EventType, Outcome, Record, Text};
 use crate::authority::{Authority, Rules};
 use crate::config::{Config, Fixed};
@@ -177,7 +178,9 @@ impl Reloader {
         }
         if opa != self.fixed.policy.opa {
             if let Source::Opa(breaker) = self.rooms.judge.source() {
-                if let Err(error) = breaker.engine().reconfigure(opa.clone()) {
+                let taken = judge::secured(&opa, &self.rooms.credentials)
+                    .and_then(|tls| breaker.engine().reconfigure(opa.clone(), tls));
+                if let Err(error) = taken {
                     let error = crate::text::sentence(&error);
                     return self.reject("config", EventType::ConfigRejected, &error);
                 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::source::Wanted;
 use super::{BreakerSettings, EmbeddedEngine, InputForm, LoadError, Opa, Program, Sources};
+use crate::identity::SpiffeId;
 
 /// The `policy` section.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -123,6 +124,22 @@ impl Config {
         match self.engine {
             EngineKind::Embedded => Vec::new(),
             EngineKind::Opa => self.opa.warnings(),
+        }
+    }
+
+    /// The entry of `tls` that the engine is asked with, if any.
+    pub fn credential(&self) -> Option<&str> {
+        match self.engine {
+            EngineKind::Embedded => None,
+            EngineKind::Opa => self.opa.tls.as_deref(),
+        }
+    }
+
+    /// The servers that the engine is asked at, where they are known by their SPIFFE ID.
+    pub fn servers(&self) -> &[SpiffeId] {
+        match self.engine {
+            EngineKind::Embedded => &[],
+            EngineKind::Opa => &self.opa.spiffe_ids,
         }
     }
 
@@ -324,9 +341,28 @@ mod tests {
                 "{engine: opa, opa: {endpoint: 'http://opa', token_file: token}}",
                 "policy.opa.token_file",
             ),
+            (
+                "{engine: opa, opa: {endpoint: 'https://opa', tls: mesh}}",
+                "policy.opa.spiffe_ids",
+            ),
+            (
+                "{engine: opa, opa: {endpoint: 'https://opa', ca_file: a.pem, spiffe_ids: ['spiffe://example.org/opa']}}",
+                "policy.opa.tls",
+            ),
+            (
+                "{engine: opa, opa: {endpoint: 'unix:///opa', tls: mesh, spiffe_ids: ['spiffe://example.org/opa']}}",
+                "policy.opa.tls",
+            ),
+            (
+                "{engine: opa, opa: {endpoint: 'https://opa', tls: mesh, spiffe_ids: ['spiffe://example.org/opa'], ca_file: a}}",
+                "policy.opa.ca_file",
+            ),
         ] {
             assert_eq!(keys(yaml), [expected], "{yaml}");
         }
+        let secured = "{engine: opa, opa: {endpoint: 'https://opa', tls: mesh, spiffe_ids: ['spiffe://example.org/opa']}}";
+        assert_eq!(keys(secured), [""; 0]);
+        assert_eq!(parse(secured).unwrap().credential(), Some("mesh"));
         // What is not in use is no mistake.
         assert_eq!(keys("opa: {endpoint: 'https://opa'}"), [""; 0]);
         let exposed = parse("{engine: opa, opa: {endpoint: 'http://opa'}}").unwrap();

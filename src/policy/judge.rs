@@ -67,7 +67,7 @@ impl Config {
     pub fn prove(&self, base: &Path) -> Result<Proof, Vec<LoadError>> {
         match self.engine {
             EngineKind::Embedded => Ok(Proof::Loaded(Arc::new(self.load(base)?))),
-            EngineKind::Opa => OpaEngine::prove(&self.opa, base)
+            EngineKind::Opa => OpaEngine::prove(&self.opa, &self.path, base)
                 .map(|()| Proof::Unasked)
                 .map_err(|error| vec![error]),
         }

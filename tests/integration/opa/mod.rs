@@ -5,6 +5,7 @@ mod circuit;
 mod commands;
 mod connections;
 mod door;
+mod secured;
 mod settings;
 
 use std::sync::Arc;
