@@ -87,6 +87,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper", &["http", "policy"]),
     ("hyper_util", &["http"]),
     ("reqwest", &["policy"]),
+    ("socket2", &["socket"]),
     ("regorus", &["policy"]),
     ("x509_parser", &["identity"]),
     ("spiffe", &["identity", "tls"]),
