@@ -32,7 +32,7 @@ use crate::config::{Config, ExtAuthzListener, Fixed, Mode};
 use crate::grpc::{Address, BindError, Bound, ExtAuthzServer, SocketFile, health_routes};
 use crate::http::{Health, serve_health};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
-use crate::policy::{EmbeddedEngine, LoadError};
+use crate::policy::{Cached, EmbeddedEngine, LoadError, PolicyEngine, Program};
 use crate::tls::{Credentials, Renewal};
 
 use reload::{Reloader, Rooms};
@@ -110,19 +110,23 @@ impl StartError {
     }
 }
 
-/// Proves the policy of a configuration; its revision comes back.
-pub fn prove_policy(config: &Config) -> Result<Arc<str>, StartError> {
-    Ok(Arc::clone(engine(&config.fixed)?.program().revision()))
+/// Proves the policy of a configuration and gives it back.
+pub fn prove_policy(config: &Config) -> Result<Arc<Program>, StartError> {
+    Ok(engine(&config.fixed)?.program())
 }
 
 /// An authority that decides as a server with this configuration would, and keeps its records to itself.
 pub fn rehearsal_authority(config: Config, clock: Arc<dyn Clock>) -> Result<Authority, StartError> {
-    let engine = engine(&config.fixed)?;
+    let policy = cached(
+        &config.fixed,
+        Arc::new(engine(&config.fixed)?),
+        &mut Registry::default(),
+    );
     let (_memory, auditor, _witness) =
         audit::Memory::auditor(Arc::clone(&clock)).map_err(StartError::Audit)?;
     Ok(Authority::new(
         Arc::new(config.rules),
-        Arc::new(engine),
+        policy,
         auditor,
         clock,
         Metrics::new(&mut Registry::default()),
@@ -164,7 +168,7 @@ impl App {
         let metrics = Metrics::new(&mut registry);
         let authority = Arc::new(Authority::new(
             Arc::new(rules),
-            Arc::clone(&engine) as _,
+            cached(&fixed, Arc::clone(&engine), &mut registry),
             auditor.clone(),
             Arc::clone(&clock),
             metrics,
@@ -346,7 +350,7 @@ fn announce(fixed: &Fixed, authority: &Authority, engine: &EmbeddedEngine, notic
         notices.set("mode", text);
     }
     reload::notice_rules(&authority.rules(), notices);
-    reload::notice_trial(engine, notices);
+    reload::notice_program(&engine.program(), notices);
 }
 
 /// This process among all that ever wrote audit records: host name and a number that sorts by start.
@@ -358,6 +362,18 @@ fn writer_id(clock: &dyn Clock, rng: &mut StdRng) -> String {
     };
     let start = ulid::Ulid::from_parts(clock.now().unix_millis(), rng.random());
     format!("{host}/{start}")
+}
+
+/// The engine as requests meet it.
+fn cached(
+    fixed: &Fixed,
+    engine: Arc<impl PolicyEngine + 'static>,
+    registry: &mut Registry,
+) -> Arc<dyn PolicyEngine> {
+    let full_time = fixed.limits.request_timeout;
+    let rng = rand::make_rng();
+    let cached = Cached::new(engine, &fixed.policy.cache, full_time, rng, registry);
+    Arc::new(cached)
 }
 
 fn engine(fixed: &Fixed) -> Result<EmbeddedEngine, StartError> {

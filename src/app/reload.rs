@@ -18,7 +18,7 @@ use crate::authority::{Authority, Rules};
 use crate::config::{Config, Fixed};
 use crate::identity::TrustLocal;
 use crate::lifecycle::{Notices, Shutdown};
-use crate::policy::{EmbeddedEngine, Reload};
+use crate::policy::{EmbeddedEngine, Program, Reload};
 use crate::tls::Credentials;
 
 /// Keeps the tables and the policy of a running process current.
@@ -197,7 +197,7 @@ impl Reloader {
             Reload::Swapped { to, .. } => {
                 self.policy_errors.clear();
                 self.changed("policy", EventType::PolicyLoaded, &to);
-                notice_trial(&self.rooms.engine, &self.notices);
+                notice_program(&self.rooms.engine.program(), &self.notices);
             }
             Reload::Rejected(errors) => {
                 let errors = super::lines(&errors);
@@ -269,9 +269,17 @@ fn notice_shadowed_routes(rules: &Rules, notices: &Notices) {
     notices.set("shadow", &text);
 }
 
-/// Says when a policy could not answer the made-up request it was tried with.
-pub(super) fn notice_trial(engine: &EmbeddedEngine, notices: &Notices) {
-    match engine.program().trial() {
+/// Says of a policy in force what an operator may not expect.
+pub(super) fn notice_program(program: &Program, notices: &Notices) {
+    match program.volatile() {
+        None => notices.clear("policy cache"),
+        Some(call) => {
+            let text = format!("verdicts are not cached, since the policy calls {call}");
+            tracing::info!("{text}");
+            notices.set("policy cache", &text);
+        }
+    }
+    match program.trial() {
         Ok(_) => notices.clear("policy trial"),
         Err(error) => {
             let error = crate::text::sentence(error);

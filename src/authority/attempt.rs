@@ -1,6 +1,7 @@
 //! A request under decision, from its first look to its record. Whatever happens to it, it leaves exactly one record.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -111,8 +112,8 @@ impl<'a> Attempt<'a> {
                 .map(Text::from),
             policy: verdict.as_ref().map(|it| Policy {
                 path: None,
-                policy_id: it.policy_id.as_deref().map(Text::from),
-                revision: Text::from(&*it.revision),
+                policy_id: it.policy_id.clone().map(Text::from),
+                revision: Text::from(Arc::clone(&it.revision)),
             }),
             decision_id: Some(Text::from(&*self.id.to_string())),
             http: http.map(|http| Http {
@@ -142,6 +143,7 @@ impl<'a> Attempt<'a> {
                 Mode::Shadow => audit::Mode::Shadow,
             }),
             would_be: shadowed.then_some(result),
+            cached: verdict.as_ref().map(|it| it.cached),
             details: self.details(),
             ..Record::new(
                 event,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::attempt::Attempt;
 use super::decision::{Decision, Denial, Permit};
@@ -15,13 +15,13 @@ use super::question::{HttpRequest, Question};
 use super::rules::{ContextNames, Rules};
 use crate::audit::Auditor;
 use crate::clock::{Clock, Timestamp};
-use crate::identity::{Caller, CallerError, Claims, Peer, Pep, SpiffeId};
+use crate::identity::{Caller, CallerError, Claims, Peer, Pep, SpiffeId, Svid};
 use crate::operation::{self, Body, Host, NormalPath, Operation, PathProblem, Unresolved};
 use crate::permission::{
     Approval, PolicyAnswer, Reason, Ruling, Standing, Structural, Tier, decide,
 };
 use crate::policy::{
-    Answer, Context, Deadline, Input, PolicyEngine, Protocol, Query, RequestInput,
+    Answer, Context, Deadline, Input, PolicyEngine, Protocol, Query, RequestInput, Terms,
 };
 use crate::text::sentence;
 
@@ -138,7 +138,9 @@ impl Authority {
         found.resolved(&operation);
         let operation = operation.map_err(|error| unresolved(&error));
         let Caller {
-            id: caller, hop, ..
+            id: caller,
+            hop,
+            svid,
         } = caller?;
         found.hop = hop;
         found.caller = Some(caller.clone());
@@ -168,8 +170,12 @@ impl Authority {
                 tier: structural.tier(),
                 now,
             };
+            let terms = Terms {
+                ttl: operation.cache_ttl,
+                not_after: svid.and_then(|svid| end_of(&svid, now)),
+            };
             let input = input(&rules.context, question, http, operation, &known)?;
-            self.ask_policy(input, deadline, found).await
+            self.ask_policy(input, deadline, terms, found).await
         };
         match decide(structural, answer, Approval::None) {
             Ruling::Allow { tier } => Ok(Permit {
@@ -189,6 +195,7 @@ impl Authority {
         &self,
         input: Input,
         deadline: Deadline,
+        terms: Terms,
         found: &mut Findings,
     ) -> PolicyAnswer {
         // A question whose time is up is not put at all.
@@ -198,6 +205,7 @@ impl Authority {
         let query = Query {
             input: Arc::new(input),
             deadline,
+            terms,
         };
         let verdict = match timeout_at(deadline.at, self.policy.evaluate(query)).await {
             Ok(Ok(verdict)) => verdict,
@@ -216,6 +224,11 @@ impl Authority {
         found.verdict = Some(verdict);
         answer
     }
+}
+
+/// When a certificate that is valid `now` ends, on the clock that nobody sets.
+fn end_of(svid: &Svid, now: Timestamp) -> Option<Instant> {
+    Instant::now().checked_add(svid.not_after.since(now))
 }
 
 /// As what a peer is trusted to name callers.

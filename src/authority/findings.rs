@@ -84,8 +84,9 @@ impl Findings {
 
     /// The policy's own words, or what kept it from speaking.
     pub(super) fn policy_words(&self) -> Option<String> {
-        let said = self.verdict.as_ref().and_then(|it| it.reason.clone());
-        said.or_else(|| self.policy_error.clone())
+        let said = self.verdict.as_ref().and_then(|it| it.reason.as_deref());
+        said.map(str::to_owned)
+            .or_else(|| self.policy_error.clone())
     }
 
     /// The steps that were taken, in order.

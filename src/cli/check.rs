@@ -32,18 +32,22 @@ impl Check {
         for warning in &config.warnings {
             eprintln!("warning: {warning}");
         }
-        let revision = match prove_policy(&config) {
-            Ok(revision) => revision,
+        let policy = match prove_policy(&config) {
+            Ok(policy) => policy,
             Err(error) => {
                 complain(&error);
                 return ExitCode::from(BAD_CONFIG);
             }
         };
+        if let Some(call) = policy.volatile() {
+            eprintln!("warning: policy verdicts are not cached, since the policy calls {call}");
+        }
         let shadowed = config.rules.routes.in_shadow_mode().count();
         println!(
-            "sound: {} routes ({shadowed} in shadow mode), policy {} at revision {revision}",
+            "sound: {} routes ({shadowed} in shadow mode), policy {} at revision {}",
             config.rules.routes.len(),
             config.fixed.policy.path,
+            policy.revision(),
         );
         ExitCode::SUCCESS
     }

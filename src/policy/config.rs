@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::source::Wanted;
-use super::{EmbeddedEngine, LoadError, Program, Sources};
+use super::{CacheConfig, EmbeddedEngine, LoadError, Program, Sources};
 
 /// The `policy` section.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -20,6 +20,8 @@ pub struct Config {
     pub path: DecisionPath,
     /// Settings of the embedded engine.
     pub embedded: Embedded,
+    /// How verdicts are remembered.
+    pub cache: CacheConfig,
 }
 
 /// What evaluates policy.
@@ -242,7 +244,7 @@ mod tests {
     fn every_setting_is_read() {
         let config = parse(
             "engine: embedded\npath: company/allow\nembedded: {modules: [policy/], data: [a.json], reload: false, \
-             time_limit: 100ms}",
+             time_limit: 100ms}\ncache: {size: 10, ttl: 20s, deny_ttl: 1s}",
         )
         .unwrap();
         assert_eq!(config.path.rule(), "data.company.allow");
@@ -250,6 +252,9 @@ mod tests {
         assert_eq!(config.embedded.data, [PathBuf::from("a.json")]);
         assert_eq!(config.embedded.time_limit, Duration::from_millis(100));
         assert!(!config.embedded.reload);
+        assert_eq!(config.cache.size, 10);
+        assert_eq!(config.cache.ttl, Duration::from_secs(20));
+        assert_eq!(config.cache.deny_ttl, Duration::from_secs(1));
     }
 
     #[test]

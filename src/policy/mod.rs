@@ -4,9 +4,10 @@
 //! Undefined results are refusals; every error is an error, never a verdict.
 //!
 //! [`Config`] names the files, [`Sources`] holds their text, [`Program`] is what they mean, and [`EmbeddedEngine`] lets a
-//! program serve and exchanges it. What a policy sees is [`Input`]; what it may answer is read in one place for every
+//! program serve and exchanges it. [`Cached`] stands before an engine and remembers its verdicts. What a policy sees is [`Input`]; what it may answer is read in one place for every
 //! engine. A policy that can't be loaded is refused with [`LoadError`]s and changes nothing.
 
+mod cache;
 mod config;
 mod embedded;
 mod input;
@@ -15,14 +16,18 @@ mod query;
 mod rego;
 mod source;
 
+#[cfg(test)]
+mod any;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+pub use cache::{CacheConfig, Cached};
 pub use config::{Config, DecisionPath, DecisionPathError, Embedded, EngineKind};
 pub use embedded::{EmbeddedEngine, Reload};
 pub use input::{Context, Input, Protocol, RequestInput};
-pub use query::{Deadline, Query};
+pub use query::{Deadline, Query, Terms};
 pub use rego::Program;
 pub use source::Sources;
 
@@ -39,6 +44,8 @@ pub trait PolicyEngine: fmt::Debug + Send + Sync {
     async fn evaluate(&self, query: Query) -> Result<Verdict, PolicyError>;
 
     /// The content of the policy that would answer now, as far as it is known here.
+    ///
+    /// A verdict of another revision is of an older policy, and no cache gives it out. Cheap: called for every question.
     fn revision(&self) -> Arc<str>;
 }
 
@@ -48,13 +55,17 @@ pub struct Verdict {
     /// Yes, no, or nothing to say.
     pub answer: Answer,
     /// The policy's own words, for audit.
-    pub reason: Option<String>,
+    pub reason: Option<Arc<str>>,
     /// Which rule answered, in the policy's own naming.
-    pub policy_id: Option<String>,
+    pub policy_id: Option<Arc<str>>,
     /// A tier to raise the operation to; one that is lower than the operation's has no effect.
     pub tier: Option<Tier>,
     /// The content of the policy that answered, as a short digest.
     pub revision: Arc<str>,
+    /// Whether an equal input would get the same answer later, as far as engine and policy say.
+    pub cacheable: bool,
+    /// Whether the engine was asked for another request with an equal input.
+    pub cached: bool,
 }
 
 /// What a policy says about an operation.
@@ -83,6 +94,9 @@ pub enum PolicyError {
     /// The evaluating task was lost.
     #[error("policy evaluation was interrupted")]
     Interrupted,
+    /// The engine was asked for several requests at once, and this is what each of them gets.
+    #[error(transparent)]
+    Shared(Arc<Self>),
 }
 
 /// Why a policy can't be loaded.
@@ -149,8 +163,9 @@ pub enum LoadError {
 
 impl PolicyError {
     /// The reason code of a request that ended this way.
-    pub const fn reason(&self) -> Reason {
+    pub fn reason(&self) -> Reason {
         match self {
+            Self::Shared(error) => error.reason(),
             Self::Evaluation(_) | Self::Shape(_) | Self::Interrupted => Reason::PolicyError,
             Self::TimeLimit => Reason::PolicyTimeout,
         }

@@ -1,6 +1,6 @@
 //! What a policy may answer, and how the answer is read. The same for every engine.
 //!
-//! A boolean, or an object with a boolean `allow` and optionally `reason`, `policy_id` and `tier`. No result at all is
+//! A boolean, or an object with a boolean `allow` and optionally `reason`, `policy_id`, `tier` and `cache`. No result at all is
 //! [`Answer::Undefined`]. Everything else is [`PolicyError::Shape`], which refuses the request: an unknown member could be
 //! a condition that attache would have to see to, and a misspelt one was meant to be something.
 
@@ -19,6 +19,8 @@ pub(super) fn read(result: Option<&Json>, revision: &Arc<str>) -> Result<Verdict
         policy_id: None,
         tier: None,
         revision: Arc::clone(revision),
+        cacheable: true,
+        cached: false,
     };
     let members = match result {
         None => return Ok(verdict),
@@ -36,15 +38,11 @@ pub(super) fn read(result: Option<&Json>, revision: &Arc<str>) -> Result<Verdict
     };
     for (name, value) in members {
         match name.as_str() {
-            "allow" => {
-                let allow = value
-                    .as_bool()
-                    .ok_or_else(|| mistyped(name, "a boolean", value))?;
-                verdict.answer = answer(allow);
-            }
+            "allow" => verdict.answer = answer(boolean(name, value)?),
             "reason" => verdict.reason = Some(text(name, value)?),
             "policy_id" => verdict.policy_id = Some(text(name, value)?),
             "tier" => verdict.tier = Some(tier(name, value)?),
+            "cache" => verdict.cacheable = boolean(name, value)?,
             unknown => {
                 let unknown = clip(unknown, SHOWN_BYTES);
                 return Err(shape(format!("unknown member `{unknown}`")));
@@ -69,11 +67,17 @@ fn answer(allow: bool) -> Answer {
     if allow { Answer::Allow } else { Answer::Deny }
 }
 
-fn text(name: &str, value: &Json) -> Result<String, PolicyError> {
+fn boolean(name: &str, value: &Json) -> Result<bool, PolicyError> {
+    value
+        .as_bool()
+        .ok_or_else(|| mistyped(name, "a boolean", value))
+}
+
+fn text(name: &str, value: &Json) -> Result<Arc<str>, PolicyError> {
     let text = value
         .as_str()
         .ok_or_else(|| mistyped(name, "a string", value))?;
-    Ok(clip(text, TEXT_BYTES).to_owned())
+    Ok(clip(text, TEXT_BYTES).into())
 }
 
 fn tier(name: &str, value: &Json) -> Result<Tier, PolicyError> {
@@ -173,9 +177,21 @@ mod tests {
             json!({"allow": true, "tier": "absent"}),
             json!({"allow": true, "tier": "Free"}),
             json!({"allow": true, "tier": 1}),
+            json!({"allow": true, "cache": "false"}),
+            json!({"allow": true, "cache": null}),
+            json!({"cache": false}),
         ] {
             assert!(!fault(&result).is_empty());
         }
+    }
+
+    #[test]
+    fn a_result_may_say_that_it_is_not_to_be_remembered() {
+        let cacheable = |result| read_json(&result).unwrap().cacheable;
+        assert!(cacheable(json!(true)));
+        assert!(cacheable(json!({"allow": false, "cache": true})));
+        assert!(!cacheable(json!({"allow": false, "cache": false})));
+        assert!(read(None, &"r1".into()).unwrap().cacheable);
     }
 
     #[test]
