@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod cache;
 mod certificates;
 mod check;
 mod eval;
