@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -32,8 +33,14 @@ pub(super) struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     pub(super) fn new(authority: &'a Authority, question: &'a Question<'a>) -> Self {
         let now = authority.clock.now();
+        let destination = question
+            .destination
+            .and_then(|principal| principal.parse().ok());
         Self {
-            findings: Findings::default(),
+            findings: Findings {
+                destination,
+                ..Findings::default()
+            },
             authority,
             question,
             id: decision_id(now),
@@ -62,20 +69,18 @@ impl<'a> Attempt<'a> {
         };
         let took = self.started.elapsed();
         self.authority.metrics.decided(&decision, took);
-        let record = Record {
-            latency: Some(took),
-            ..self.record(&decision)
-        };
+        let record = self.record(&decision, Some(took));
         self.authority.audit.record(record);
         (decision, std::mem::take(&mut self.findings))
     }
 
-    fn record(&self, decision: &Decision) -> Record {
+    fn record(&self, decision: &Decision, took: Option<Duration>) -> Record {
         let Findings {
             pep,
             host,
             path,
             caller,
+            destination,
             operation,
             standing,
             verdict,
@@ -115,7 +120,7 @@ impl<'a> Attempt<'a> {
                 policy_id: it.policy_id.clone().map(Text::from),
                 revision: Text::from(Arc::clone(&it.revision)),
             }),
-            decision_id: Some(Text::from(&*self.id.to_string())),
+            decision_id: Some(Text::from(self.id.text())),
             http: http.map(|http| Http {
                 // A host that was not accepted may hold credentials (`user:password@host`).
                 host: Text::from(host.as_deref().unwrap_or_default()),
@@ -132,11 +137,10 @@ impl<'a> Attempt<'a> {
                 .and_then(|http| http.headers.single("x-request-id").ok().flatten())
                 .map(Text::from),
             source: self.source(),
-            destination: self
-                .question
-                .destination
-                .and_then(|principal| principal.parse().ok())
+            destination: destination
+                .clone()
                 .map(|spiffe_id| Destination { spiffe_id }),
+            latency: took,
             pep: pep.map(|_trusted| asking(&self.question.peer)),
             mode: Some(match decision.mode {
                 Mode::Enforce => audit::Mode::Enforce,
@@ -190,7 +194,7 @@ impl Drop for Attempt<'_> {
             tier: self.findings.tier,
             mode: Mode::Enforce,
         };
-        let record = self.record(&decision);
+        let record = self.record(&decision, None);
         self.authority.audit.record(record);
     }
 }
@@ -208,11 +212,19 @@ fn asking(peer: &Peer) -> audit::Pep {
 
 /// A path up to where a query or parameters might begin, in any spelling: those hold session ids and tokens.
 fn without_parameters(path: &str) -> &str {
-    let end = ["?", "#", ";", "%3F", "%3f", "%23", "%3B", "%3b"]
-        .iter()
-        .filter_map(|mark| path.find(mark))
-        .min();
-    path.get(..end.unwrap_or(path.len())).unwrap_or_default()
+    let bytes = path.as_bytes();
+    let begins = |at: &usize| {
+        matches!(
+            bytes.get(*at..),
+            Some(
+                [b'?' | b'#' | b';', ..]
+                    | [b'%', b'3', b'F' | b'f' | b'B' | b'b', ..]
+                    | [b'%', b'2', b'3', ..]
+            )
+        )
+    };
+    let end = (0..bytes.len()).find(begins).unwrap_or(bytes.len());
+    path.get(..end).unwrap_or_default()
 }
 
 #[expect(

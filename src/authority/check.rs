@@ -165,6 +165,7 @@ impl Authority {
         } else {
             let known = Known {
                 caller: &caller,
+                destination: found.destination.as_ref(),
                 host: &host,
                 path: &path,
                 tier: structural.tier(),
@@ -316,6 +317,7 @@ fn ignored_extensions(rules: &Rules, pep: Pep, question: &Question<'_>) -> Vec<S
 /// What was established before policy is asked.
 struct Known<'a> {
     caller: &'a SpiffeId,
+    destination: Option<&'a SpiffeId>,
     host: &'a Host<'a>,
     path: &'a NormalPath<'a>,
     tier: Tier,
@@ -370,8 +372,8 @@ fn input(
         caller: known.caller.clone(),
         target: operation
             .target
-            .or_else(|| question.destination.and_then(|it| it.parse().ok()))
-            .or_else(|| operation.resource.as_str().parse().ok()),
+            .or_else(|| known.destination.cloned())
+            .or_else(|| operation.resource.spiffe_id()),
         action: operation.action,
         resource: operation.resource,
         tier: known.tier,

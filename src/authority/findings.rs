@@ -22,6 +22,8 @@ pub struct Findings {
     pub caller: Option<SpiffeId>,
     /// The proxy that forwarded the caller's identity, where that is not the asking one.
     pub hop: Option<SpiffeId>,
+    /// The service that the request is for, where the proxy says so by a SPIFFE ID.
+    pub destination: Option<SpiffeId>,
     /// Context extensions that nothing here reads, by name.
     pub ignored_extensions: Vec<String>,
     /// What the request is.

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 
 use crate::certificates::{NOW, certificate};
 use crate::harness::house::RULES;
-use crate::harness::message::source;
-use crate::harness::{House, Plan, REPORTING, ask, header};
+use crate::harness::message::{header, source};
+use crate::harness::{House, Plan, REPORTING, ask};
 
 const HITS: &str = "attache_policy_cache_lookups_total{result=\"hit\"}";
 

@@ -30,24 +30,20 @@ pub(super) struct Asked<'a> {
 
 /// Puts a decision into Envoy's words.
 pub(super) fn answer(decision: &Decision, asked: &Asked<'_>) -> Answer {
-    let metadata = metadata(decision);
+    let id = decision.id.text();
+    let metadata = metadata(decision, &id);
     let shadowed = decision.mode == Mode::Shadow;
     match &decision.outcome {
-        Outcome::Allow(permit) => match permitted(decision, permit) {
+        Outcome::Allow(permit) => match permitted(&id, permit) {
             Some(headers) => Answer::allow(allowed(headers, asked), metadata),
-            None => denied(
-                decision,
-                &Denial::bare(Reason::InternalError),
-                asked,
-                metadata,
-            ),
+            None => denied(&id, &Denial::bare(Reason::InternalError), asked, metadata),
         },
         // The record already says what would have been.
         Outcome::Deny(_) if shadowed => {
-            let headers = header(DECISION_ID, &decision.id.to_string());
+            let headers = header(DECISION_ID, &id);
             Answer::allow(allowed(headers.into_iter().collect(), asked), metadata)
         }
-        Outcome::Deny(denial) => denied(decision, denial, asked, metadata),
+        Outcome::Deny(denial) => denied(&id, denial, asked, metadata),
     }
 }
 
@@ -57,11 +53,11 @@ pub(super) fn refusal(authority: &Authority, peer: Peer, denial: Denial) -> Answ
 }
 
 /// The headers the service gets; `None` where a value can't stand in a header.
-fn permitted(decision: &Decision, permit: &Permit) -> Option<Vec<HeaderValueOption>> {
+fn permitted(id: &str, permit: &Permit) -> Option<Vec<HeaderValueOption>> {
     Some(vec![
         header(CALLER, permit.caller.as_str())?,
         header(SUBJECT, permit.subject.as_str())?,
-        header(DECISION_ID, &decision.id.to_string())?,
+        header(DECISION_ID, id)?,
         header(TIER, permit.tier.as_str())?,
     ])
 }
@@ -90,14 +86,13 @@ fn allowed(headers: Vec<HeaderValueOption>, asked: &Asked<'_>) -> OkHttpResponse
     }
 }
 
-fn denied(decision: &Decision, denial: &Denial, asked: &Asked<'_>, metadata: Struct) -> Answer {
+fn denied(id: &str, denial: &Denial, asked: &Asked<'_>, metadata: Struct) -> Answer {
     let reason = denial.reason;
     let (status, code) = match reason.class() {
         Class::Unauthenticated => (401, tonic::Code::Unauthenticated),
         Class::Refused => (403, tonic::Code::PermissionDenied),
         Class::Undecided => (503, tonic::Code::Unavailable),
     };
-    let id = decision.id.to_string();
     let content_type = if asked.grpc {
         "application/grpc"
     } else {
@@ -108,7 +103,7 @@ fn denied(decision: &Decision, denial: &Denial, asked: &Asked<'_>, metadata: Str
         header("cache-control", "no-store"),
         header("x-attache-decision", "deny"),
         header("x-attache-reason", reason.as_str()),
-        header(DECISION_ID, &id),
+        header(DECISION_ID, id),
     ]
     .into_iter()
     .flatten()
@@ -116,12 +111,12 @@ fn denied(decision: &Decision, denial: &Denial, asked: &Asked<'_>, metadata: Str
     let mut body = String::new();
     if asked.grpc {
         // Envoy passes our grpc-message only where the body is empty.
-        let details = details(code, reason, &id);
+        let details = details(code, reason, id);
         headers.extend(header("grpc-status", &i32::from(code).to_string()));
         headers.extend(header("grpc-message", reason.public_detail()));
         headers.extend(header("grpc-status-details-bin", &details));
     } else {
-        body = problem(status, reason, &id);
+        body = problem(status, reason, id);
     }
     let response = DeniedHttpResponse {
         status: Some(HttpStatus { code: status }),
@@ -187,15 +182,12 @@ fn header(name: &str, value: &str) -> Option<HeaderValueOption> {
 }
 
 /// What access logs and later filters can read, under one key of ours.
-fn metadata(decision: &Decision) -> Struct {
+fn metadata(decision: &Decision, id: &str) -> Struct {
     let (word, reason) = match &decision.outcome {
         Outcome::Allow(_) => ("allow", None),
         Outcome::Deny(denial) => ("deny", Some(denial.reason)),
     };
-    let mut fields = vec![
-        text("decision", word),
-        text("decision_id", &decision.id.to_string()),
-    ];
+    let mut fields = vec![text("decision", word), text("decision_id", id)];
     fields.extend(reason.map(|reason| text("reason", reason.as_str())));
     fields.extend(decision.tier.map(|tier| text("tier", tier.as_str())));
     if decision.mode == Mode::Shadow {

@@ -147,7 +147,9 @@ fn hash<H: Hasher>(json: &Json, state: &mut H) {
         Json::String(text) => text.hash(state),
         Json::Array(items) => {
             items.len().hash(state);
-            items.iter().for_each(|item| hash(item, state));
+            for item in items {
+                hash(item, state);
+            }
         }
         Json::Object(members) => {
             members.len().hash(state);

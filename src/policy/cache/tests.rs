@@ -91,9 +91,7 @@ fn open(answer: Answers) -> Scripted {
     engine
 }
 
-fn allows(_query: &Query, _call: u64) -> Result<Said, PolicyError> {
-    Ok(Said::Allow)
-}
+const ALLOWS: Answers = |_query, _call| Ok(Said::Allow);
 
 fn fails(_query: &Query, _call: u64) -> Result<Said, PolicyError> {
     Err(PolicyError::Evaluation("on purpose".to_owned()))
@@ -161,10 +159,10 @@ async fn settle() {
 #[tokio::test(start_paused = true)]
 async fn an_equal_question_within_the_time_is_answered_without_the_engine() {
     // C01, C08
-    let cache = cached(open(allows));
+    let cache = cached(open(ALLOWS));
     assert_eq!(ask(&cache, about("/a")).await, fresh(1));
     assert_eq!(ask(&cache, about("/a")).await, remembered(1));
-    advance(TTL / 2 - Duration::from_millis(1)).await;
+    advance(Duration::from_millis(29_999)).await;
     assert_eq!(ask(&cache, about("/a")).await, remembered(1));
     assert_eq!(ask(&cache, about("/b")).await, fresh(2));
     assert_eq!(cache.memory().metrics.hits.get(), 2);
@@ -175,7 +173,7 @@ async fn an_equal_question_within_the_time_is_answered_without_the_engine() {
 #[tokio::test(start_paused = true)]
 async fn past_its_time_no_verdict_is_used() {
     // C01, C26
-    let cache = cached(open(allows));
+    let cache = cached(open(ALLOWS));
     assert_eq!(ask(&cache, about("/a")).await, fresh(1));
     advance(TTL).await;
     assert_eq!(ask(&cache, about("/a")).await, fresh(2));
@@ -188,9 +186,9 @@ async fn refusals_are_forgotten_sooner() {
     for answer in answers {
         let cache = cached(open(answer));
         assert_eq!(ask(&cache, about("/a")).await, fresh(1));
-        advance(DENY_TTL / 2 - Duration::from_millis(1)).await;
+        advance(Duration::from_millis(2_499)).await;
         assert_eq!(ask(&cache, about("/a")).await, remembered(1));
-        advance(DENY_TTL / 2 + Duration::from_millis(1)).await;
+        advance(Duration::from_millis(2_501)).await;
         assert_eq!(ask(&cache, about("/a")).await, fresh(2));
     }
 }
@@ -211,7 +209,7 @@ async fn a_failure_is_never_remembered() {
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_misses_on_one_question_make_one_call() {
     // C17
-    let cache = Arc::new(cached(gated(allows)));
+    let cache = Arc::new(cached(gated(ALLOWS)));
     let askers: Vec<_> = (0..10_000)
         .map(|_| {
             let cache = Arc::clone(&cache);
@@ -237,7 +235,7 @@ async fn ten_thousand_misses_on_one_question_make_one_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn threads_that_ask_together_make_one_call_too() {
     // C10, C17
-    let cache = Arc::new(cached(open(allows)));
+    let cache = Arc::new(cached(open(ALLOWS)));
     let askers: Vec<_> = (0..2_000)
         .map(|number| {
             let cache = Arc::clone(&cache);
@@ -253,7 +251,7 @@ async fn threads_that_ask_together_make_one_call_too() {
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_get_their_answer_when_the_first_asker_goes_away() {
     // C18
-    let cache = Arc::new(cached(gated(allows)));
+    let cache = Arc::new(cached(gated(ALLOWS)));
     let spawned = |path| {
         let cache = Arc::clone(&cache);
         tokio::spawn(async move { ask(&cache, about(path)).await })
@@ -299,7 +297,7 @@ async fn a_failure_reaches_everybody_who_waited_and_nobody_else() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hurried_asker_shortens_nobodys_wait() {
-    let cache = Arc::new(cached(gated(allows)));
+    let cache = Arc::new(cached(gated(ALLOWS)));
     let hurried = Query {
         deadline: Deadline {
             at: Instant::now() + Duration::from_millis(10),
@@ -327,7 +325,7 @@ async fn a_hurried_asker_shortens_nobodys_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hurried_asker_who_joins_waits_no_longer_than_it_said() {
-    let cache = Arc::new(cached(gated(allows)));
+    let cache = Arc::new(cached(gated(ALLOWS)));
     let first = {
         let cache = Arc::clone(&cache);
         tokio::spawn(async move { ask(&cache, about("/a")).await })
@@ -342,7 +340,7 @@ async fn a_hurried_asker_who_joins_waits_no_longer_than_it_said() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_never_ends_is_given_up_after_its_full_time() {
-    let cache = cached(gated(allows));
+    let cache = cached(gated(ALLOWS));
     let begun = Instant::now();
     let error = cache.evaluate(about("/a")).await.unwrap_err();
     assert_eq!(error.reason(), crate::permission::Reason::PolicyTimeout);
@@ -387,7 +385,7 @@ async fn a_verdict_within_its_time_is_used_while_the_engine_is_away() {
 #[tokio::test(start_paused = true)]
 async fn another_revision_makes_every_entry_worthless() {
     // C13
-    let cache = cached(open(allows));
+    let cache = cached(open(ALLOWS));
     assert_eq!(ask(&cache, about("/a")).await, fresh(1));
     cache.engine.publish("r2");
     assert_eq!(ask(&cache, about("/a")).await, fresh(2));
@@ -397,7 +395,7 @@ async fn another_revision_makes_every_entry_worthless() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_began_before_the_policy_changed_answers_nobody() {
     // C13: neither who caused it, nor who joined before, nor who comes after.
-    let cache = Arc::new(cached(gated(allows)));
+    let cache = Arc::new(cached(gated(ALLOWS)));
     let spawned = || {
         let cache = Arc::clone(&cache);
         tokio::spawn(async move { cache.evaluate(about("/a")).await.unwrap() })
@@ -465,7 +463,7 @@ async fn what_policy_wants_forgotten_serves_only_who_asked() {
 
 #[tokio::test(start_paused = true)]
 async fn a_route_may_forbid_the_cache_and_shorten_or_lengthen_its_time() {
-    let cache = cached(open(allows));
+    let cache = cached(open(ALLOWS));
     let on_route = |ttl| Query {
         terms: Terms {
             ttl: Some(ttl),
@@ -488,7 +486,7 @@ async fn a_route_may_forbid_the_cache_and_shorten_or_lengthen_its_time() {
 #[tokio::test(start_paused = true)]
 async fn no_entry_outlives_the_certificate_it_rests_on() {
     // C15
-    let cache = cached(open(allows));
+    let cache = cached(open(ALLOWS));
     let rests = Query {
         terms: Terms {
             ttl: None,
@@ -497,7 +495,7 @@ async fn no_entry_outlives_the_certificate_it_rests_on() {
         ..about("/a")
     };
     assert_eq!(ask(&cache, rests.clone()).await, fresh(1));
-    advance(Duration::from_secs(10) - Duration::from_millis(1)).await;
+    advance(Duration::from_millis(9_999)).await;
     assert_eq!(ask(&cache, rests.clone()).await, remembered(1));
     advance(Duration::from_millis(1)).await;
     assert_eq!(ask(&cache, rests).await, fresh(2));
@@ -506,7 +504,7 @@ async fn no_entry_outlives_the_certificate_it_rests_on() {
 #[tokio::test(start_paused = true)]
 async fn what_is_too_large_is_asked_every_time() {
     // C31
-    let cache = cached(open(allows));
+    let cache = cached(open(ALLOWS));
     let path = format!("/{}", "a".repeat(Key::MAX_SIZE));
     assert_eq!(ask(&cache, about(&path)).await, fresh(1));
     assert_eq!(ask(&cache, about(&path)).await, fresh(2));
@@ -518,7 +516,7 @@ async fn what_is_too_large_is_asked_every_time() {
 async fn size_bounds_entries_and_their_memory() {
     // C09, C10
     for (size, long) in [(1, 0), (7, 0), (300, 0), (300, 3 * 1024)] {
-        let cache = configured(open(allows), &CacheConfig { size, ..config() });
+        let cache = configured(open(ALLOWS), &CacheConfig { size, ..config() });
         let tail = "a".repeat(long);
         for number in 0..2_000 {
             ask(&cache, about(&format!("/{number}/{tail}"))).await;
@@ -545,7 +543,7 @@ async fn without_size_or_time_every_question_reaches_the_engine() {
             ..config()
         },
     ] {
-        let cache = configured(open(allows), &off);
+        let cache = configured(open(ALLOWS), &off);
         assert_eq!(ask(&cache, about("/a")).await, fresh(1));
         assert_eq!(ask(&cache, about("/a")).await, fresh(2));
     }
@@ -553,7 +551,7 @@ async fn without_size_or_time_every_question_reaches_the_engine() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_under_way_are_bounded() {
-    let cache = Arc::new(cached(gated(allows)));
+    let cache = Arc::new(cached(gated(ALLOWS)));
     let most = u64::try_from(Flights::MOST).unwrap();
     let askers: Vec<_> = (0..=most)
         .map(|number| {
@@ -574,7 +572,7 @@ async fn entries_made_together_expire_apart() {
     // C20: the busiest second has at most twice the share of a steady one.
     let size = 24_000;
     let cache = configured(
-        open(allows),
+        open(ALLOWS),
         &CacheConfig {
             size: size * 2,
             ..config()
