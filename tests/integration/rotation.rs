@@ -159,7 +159,7 @@ async fn an_old_connection_is_replaced_without_losing_a_call() {
     // X25: by the limit, so that a proxy comes to show the certificate it has now.
     let authority = Authority::of("example.org");
     let mut plan = plan(&authority, &authority.svid(SELF));
-    plan.more += "limits: {max_connection_age: 1s}\n";
+    plan.more += "limits: {max_connection_age: 1s, request_timeout: 10s}\n";
     let house = plan.open().await;
     let envoy = Client::new(&authority, Some(authority.svid(ENVOY)));
     let connection = envoy.connect(address(&house)).await.unwrap();

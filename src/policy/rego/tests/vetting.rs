@@ -240,7 +240,6 @@ fn a_policy_that_reads_the_clock_is_no_function_of_its_input() {
         "allow if every x in [1] { time.now_ns() > x }",
         "allow := {\"allow\": true, \"reason\": sprintf(\"%d\", [time.now_ns()])}",
         "default allow := false\nallow if input.x\nallow if time.clock(time.now_ns())",
-        "allow if count(\"x\") == 1 with count as time.now_ns",
     ] {
         let policy = program(rules);
         let call = policy.volatile().unwrap_or_else(|| panic!("{rules}"));
