@@ -11,9 +11,9 @@ use prometheus_client::registry::Registry;
 pub(super) struct Metrics {
     /// Questions that an entry answered.
     pub(super) hits: Counter,
-    /// Questions for whose sake the engine was asked.
+    /// Questions for whose sake the engine was asked, whatever came of it.
     pub(super) misses: Counter,
-    /// Questions that waited for the answer to another one.
+    /// Questions that waited for what came of another one.
     pub(super) joined: Counter,
     pub(super) evictions: Counter,
     pub(super) entries: Gauge,

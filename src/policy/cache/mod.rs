@@ -94,31 +94,27 @@ impl<E: PolicyEngine + ?Sized> Cached<E> {
                     return self.bypass(memory, query, Bypass::Policy).await;
                 }
                 Boarding::Full => return self.bypass(memory, query, Bypass::Crowded).await,
-                Boarding::Joined(flight) => (flight, true),
+                Boarding::Joined(flight) => {
+                    memory.metrics.joined.inc();
+                    (flight, true)
+                }
                 Boarding::Leading(flight, landing) => {
+                    memory.metrics.misses.inc();
                     self.depart(memory, landing, key.clone(), query.clone());
                     (flight, false)
                 }
             };
             // Its sender is gone without a word where the engine panicked or the runtime ends.
-            let landed = flight.await.unwrap_or_else(|_lost| {
-                let lost = Arc::new(PolicyError::Interrupted);
-                Err(lost)
-            });
+            let landed = flight.await.map_err(|_lost| PolicyError::Interrupted)?;
             let verdict = landed.map_err(PolicyError::Shared)?;
             if *verdict.revision != *self.engine.revision() {
                 continue;
             }
-            if !joined {
-                memory.metrics.misses.inc();
-                return Ok(verdict);
-            }
-            if !verdict.cacheable {
+            if joined && !verdict.cacheable {
                 return self.bypass(memory, query, Bypass::Policy).await;
             }
-            memory.metrics.joined.inc();
             return Ok(Verdict {
-                cached: true,
+                cached: joined,
                 ..verdict
             });
         }
