@@ -22,7 +22,7 @@ run: ## Show attache beside a real Envoy and keep it running (ONCE=1: stop after
 	@python3 deploy/quickstart/run.py
 
 .PHONY: test
-test: test-core test-e2e test-quickstart ## Run every test
+test: test-core test-e2e test-opa test-spire test-quickstart ## Run every test
 
 .PHONY: test-core
 test-core: cargo ## Run what needs nothing but Rust
@@ -32,6 +32,16 @@ test-core: cargo ## Run what needs nothing but Rust
 test-e2e: cargo ## Run the tests against a real Envoy, and OpenSSL as a judge of certificates
 	@envoy="$$(tests/tools/envoy)" && set -x && \
 	ENVOY_BIN="$$envoy" REQUIRE_E2E=1 cargo test --locked --test e2e --test differential
+
+.PHONY: test-opa
+test-opa: cargo ## Run the tests against a real OPA
+	@opa="$$(tests/tools/opa)" && set -x && \
+	OPA_BIN="$$opa" REQUIRE_OPA=1 cargo test --locked --test opa
+
+.PHONY: test-spire
+test-spire: cargo ## Run the tests with certificates of real SPIRE servers and agents, beside a real Envoy
+	@spire="$$(tests/tools/spire)" && envoy="$$(tests/tools/envoy)" && set -x && \
+	SPIRE_BIN="$$spire" ENVOY_BIN="$$envoy" REQUIRE_E2E=1 cargo test --locked --test spire
 
 .PHONY: test-quickstart
 test-quickstart: ## Check that `make run` shows the decisions it promises

@@ -5,11 +5,17 @@ use std::path::PathBuf;
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    envoy()?;
+    attache()
+}
+
+/// What Envoy says and understands.
+fn envoy() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "envoy/service/auth/v3/external_auth.proto",
         "google/rpc/error_details.proto",
     ];
-    println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is set by cargo")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
@@ -25,6 +31,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ".envoy.service.auth.v3.CheckResponse",
             "crate::grpc::answer::Answer",
         )
+        .compile_fds(descriptors)?;
+    Ok(())
+}
+
+/// Our own services, with clients.
+fn attache() -> Result<(), Box<dyn std::error::Error>> {
+    let descriptors = protox::compile(["attache/v1/authorization.proto"], ["proto"])?;
+    tonic_prost_build::configure()
+        .build_transport(false)
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -2,8 +2,8 @@
 //!
 //! Envoy knocks at [`grpc`]; the knock becomes our words ([`identity`], [`operation`], [`permission`]); the question goes
 //! to [`authority`], the only room that decides; it asks [`policy`] (the judge), tells [`audit`] (the witness), and
-//! answers with a decision; [`grpc`] turns the answer back into Envoy's words. [`tls`] keeps our own certificate. [`app`] builds the house in the morning and
-//! closes it at night.
+//! answers with a decision; [`grpc`] turns the answer back into Envoy's words. [`socket`] lets connections in, [`tls`] keeps our
+//! own certificate. [`app`] builds the house in the morning and closes it at night.
 
 pub mod app;
 pub mod audit;
@@ -19,8 +19,8 @@ pub mod operation;
 pub mod pattern;
 pub mod permission;
 pub mod policy;
+pub mod socket;
 pub mod telemetry;
 pub mod tls;
 
-mod socket;
 mod text;

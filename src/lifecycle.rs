@@ -51,6 +51,11 @@ impl Notices {
         self.lock().remove(name);
     }
 
+    /// What is said under a name.
+    pub fn get(&self, name: &'static str) -> Option<String> {
+        self.lock().get(name).cloned()
+    }
+
     /// Everything that is said at the moment, by name.
     pub fn all(&self) -> Vec<(&'static str, String)> {
         self.lock()

@@ -8,7 +8,7 @@ use tokio::time::MissedTickBehavior;
 use crate::lifecycle::{Hold, Notices, Readiness, Shutdown};
 use crate::tls::{Credentials, State};
 
-/// Withholds readiness while a certificate is missing or has expired, until a stop begins.
+/// Withholds readiness while a certificate is missing, has expired or is renewed by nobody, until a stop begins.
 #[derive(Debug)]
 pub(super) struct Watch {
     credentials: Arc<Credentials>,
@@ -70,6 +70,8 @@ impl Watch {
                     }
                 }
             }
+            // It still works, and will end for want of anybody who renews it: better replaced now than then.
+            unusable |= credential.is_abandoned();
             if let Some(trouble) = credential.trouble() {
                 words.push(format!("{name}: {trouble}"));
             }
@@ -89,3 +91,66 @@ impl Watch {
 }
 
 const INTERVAL: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use prometheus_client::registry::Registry;
+    use rcgen::{
+        BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    };
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::tls::{Config, Files, Source};
+
+    /// A certificate of ours in files, valid now.
+    fn credentials(dir: &std::path::Path) -> Credentials {
+        let mut root = CertificateParams::default();
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root_key = KeyPair::generate().unwrap();
+        let bundle = root.self_signed(&root_key).unwrap().pem();
+        let mut leaf = CertificateParams::default();
+        leaf.subject_alt_names = vec![SanType::URI(
+            "spiffe://example.org/attache".try_into().unwrap(),
+        )];
+        leaf.is_ca = IsCa::ExplicitNoCa;
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate().unwrap();
+        let issuer = Issuer::new(root, root_key);
+        let certificate = leaf.signed_by(&key, &issuer).unwrap().pem();
+        for (name, text) in [
+            ("svid.pem", certificate),
+            ("key.pem", key.serialize_pem()),
+            ("bundle.pem", bundle),
+        ] {
+            std::fs::write(dir.join(name), text).unwrap();
+        }
+        let files = Files {
+            certificate: "svid.pem".into(),
+            key: "key.pem".into(),
+            bundle: "bundle.pem".into(),
+        };
+        let ours = "example.org".parse().unwrap();
+        let sources = BTreeMap::from([("mesh".to_owned(), Source::Files(files))]);
+        let clock: Arc<dyn crate::clock::Clock> = Arc::new(SystemClock);
+        Config { sources }.build(dir, &ours, Vec::new(), &clock, &mut Registry::default())
+    }
+
+    #[test]
+    fn a_certificate_that_nobody_renews_costs_readiness_while_it_still_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let credentials = Arc::new(credentials(dir.path()));
+        let (readiness, notices) = (Readiness::new(), Notices::default());
+        let mut watch = Watch::new(Arc::clone(&credentials), readiness.clone(), notices.clone());
+        assert!(readiness.is_ready());
+        assert!(notices.all().is_empty());
+
+        credentials.get("mesh").unwrap().abandon();
+        watch.look();
+        assert_eq!(readiness.waiting_for(), ["certificate"]);
+        let words = notices.all();
+        assert!(words[0].1.contains("mesh: no longer renewed"), "{words:?}");
+    }
+}

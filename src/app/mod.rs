@@ -6,6 +6,9 @@
 //! waiting.
 
 mod certificates;
+mod circuit;
+mod doors;
+mod judge;
 mod reload;
 mod witness;
 mod worker;
@@ -28,23 +31,28 @@ use tokio_util::task::TaskTracker;
 use crate::audit::{self, AuditError, Origin, WriterHandle};
 use crate::authority::{Authority, Metrics};
 use crate::clock::Clock;
-use crate::config::{Config, ExtAuthzListener, Fixed, Mode};
-use crate::grpc::{Address, BindError, Bound, ExtAuthzServer, SocketFile, health_routes};
+use crate::config::{Config, Fixed, Mode};
+use crate::grpc::{Services, health_routes};
 use crate::http::{Health, serve_health};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
-use crate::policy::{Cached, EmbeddedEngine, LoadError, PolicyEngine, Program};
+use crate::policy::{Judge, LoadError, Proof, Source};
+use crate::socket::{Address, BindError, Bound, SocketFile};
 use crate::tls::{Credentials, Renewal};
 
+pub use circuit::circuit_witness;
+
+use doors::{Behind, Doors};
 use reload::{Reloader, Rooms};
 
 /// A process that is bound to its sockets and serves nobody yet.
 #[derive(Debug)]
 pub struct App {
     fixed: Fixed,
-    server: ExtAuthzServer,
-    sockets: Vec<Bound>,
+    authority: Arc<Authority>,
+    doors: Doors,
     health: TcpListener,
     reloader: Reloader,
+    judge: Judge,
     credentials: Arc<Credentials>,
     renewals: Vec<Renewal>,
     witness: WriterHandle,
@@ -67,7 +75,7 @@ pub enum StartError {
     /// The audit trail can be opened and takes no records.
     #[error("the audit trail took no record within {}; look at the first of audit.sinks", humantime::format_duration(*.0))]
     AuditTimeout(Duration),
-    /// A socket for proxies can't be bound.
+    /// A socket can't be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// A listener names no entry of `tls`.
@@ -110,26 +118,25 @@ impl StartError {
     }
 }
 
-/// Proves the policy of a configuration and gives it back.
-pub fn prove_policy(config: &Config) -> Result<Arc<Program>, StartError> {
-    Ok(engine(&config.fixed)?.program())
+/// Proves what can be proven of a configuration's policy without asking anybody.
+pub fn prove_policy(config: &Config) -> Result<Proof, StartError> {
+    let Fixed { policy, base, .. } = &config.fixed;
+    policy.prove(base).map_err(StartError::Policy)
 }
 
-/// An authority that decides as a server with this configuration would, and keeps its records to itself.
+/// An authority that decides as a server with this configuration would, and keeps its records to itself. An OPA is asked.
 pub fn rehearsal_authority(config: Config, clock: Arc<dyn Clock>) -> Result<Authority, StartError> {
-    let policy = cached(
-        &config.fixed,
-        Arc::new(engine(&config.fixed)?),
-        &mut Registry::default(),
-    );
+    let mut registry = Registry::default();
+    let source = open_policy(&config.fixed, &mut registry)?;
+    let judge = judge(source, &config.fixed, &mut registry);
     let (_memory, auditor, _witness) =
         audit::Memory::auditor(Arc::clone(&clock)).map_err(StartError::Audit)?;
     Ok(Authority::new(
         Arc::new(config.rules),
-        policy,
+        judge.engine(),
         auditor,
         clock,
-        Metrics::new(&mut Registry::default()),
+        Metrics::new(&mut registry),
     ))
 }
 
@@ -153,7 +160,7 @@ impl App {
         let readiness = Readiness::new();
         let notices = Notices::default();
 
-        let engine = Arc::new(engine(&fixed)?);
+        let source = open_policy(&fixed, &mut registry)?;
         let mut rng: StdRng = rand::make_rng();
         let origin = Origin {
             tenant: fixed.tenant.as_str().into(),
@@ -165,10 +172,12 @@ impl App {
             .build(&fixed.base, origin, Arc::clone(&clock), rng, &mut registry)
             .map_err(StartError::Audit)?;
         witness::prove(&auditor).await?;
+        let judge = judge(source, &fixed, &mut registry);
+        judge.report_to(circuit_witness(auditor.clone(), notices.clone()));
         let metrics = Metrics::new(&mut registry);
         let authority = Arc::new(Authority::new(
             Arc::new(rules),
-            cached(&fixed, Arc::clone(&engine), &mut registry),
+            judge.engine(),
             auditor.clone(),
             Arc::clone(&clock),
             metrics,
@@ -187,31 +196,27 @@ impl App {
             fixed.clone(),
             Rooms {
                 authority: Arc::clone(&authority),
-                engine: Arc::clone(&engine),
+                judge: judge.clone(),
                 credentials: Arc::clone(&credentials),
             },
             auditor,
             notices.clone(),
             &mut registry,
         );
-        announce(&fixed, &authority, &engine, &notices);
+        announce(&fixed, &authority, &judge, &notices);
 
-        let sockets = fixed
-            .listen
-            .ext_authz
-            .iter()
-            .map(|listener| bind(listener, &credentials))
-            .collect::<Result<_, _>>()?;
+        let doors = Doors::bind(&fixed.listen, &credentials)?;
         let address = fixed.listen.health.tcp;
         let health = TcpListener::bind(address)
             .await
             .map_err(|source| StartError::BindHealth { address, source })?;
         Ok(Self {
-            server: ExtAuthzServer::new(authority, fixed.limits.clone()),
+            authority,
             fixed,
-            sockets,
+            doors,
             health,
             reloader,
+            judge,
             credentials,
             renewals,
             witness,
@@ -223,7 +228,17 @@ impl App {
 
     /// The sockets for proxies, with real port numbers.
     pub fn ext_authz_addresses(&self) -> impl Iterator<Item = &Address> {
-        self.sockets.iter().map(Bound::address)
+        self.doors.ext_authz.iter().map(Bound::address)
+    }
+
+    /// The socket for workloads, with its real port number.
+    pub fn mesh_address(&self) -> Option<&Address> {
+        self.doors.mesh.as_ref().map(Bound::address)
+    }
+
+    /// The socket for people, with its real port number.
+    pub fn http_address(&self) -> Option<&Address> {
+        self.doors.http.as_ref().map(Bound::address)
     }
 
     /// The socket for probes, with its real port number.
@@ -235,10 +250,11 @@ impl App {
     pub async fn run(self, shutdown: Shutdown) -> Result<(), RunError> {
         let Self {
             fixed,
-            server,
-            sockets,
+            authority,
+            doors,
             health,
             reloader,
+            judge,
             credentials,
             renewals,
             witness,
@@ -258,6 +274,11 @@ impl App {
             notices: notices.clone(),
         };
         let probes_end = stopped.clone().cancelled_owned();
+        let services = Services::new(
+            Arc::clone(&authority),
+            fixed.limits.clone(),
+            grpc_health.clone(),
+        );
         tasks.spawn(serve_health(health, probes, grpc_health, probes_end));
         tasks.spawn(reloader.run(shutdown.clone()));
         for renewal in renewals {
@@ -266,6 +287,15 @@ impl App {
         let certificates =
             certificates::Watch::new(credentials, readiness.clone(), notices.clone());
         tasks.spawn(certificates.run(shutdown.clone()));
+        if let Source::Opa(breaker) = judge.source() {
+            let watch = judge::Watch::new(
+                Arc::clone(breaker),
+                witness.auditor(),
+                readiness.clone(),
+                notices.clone(),
+            );
+            tasks.spawn(watch.run(shutdown.clone()));
+        }
         tasks.spawn(witness::follow(
             witness.auditor(),
             readiness.clone(),
@@ -273,20 +303,13 @@ impl App {
             shutdown.clone(),
         ));
 
-        let mut workers = Vec::new();
-        for number in 0..fixed.limits.workers {
-            let shared = worker::share(&sockets).map_err(RunError::Worker)?;
-            let grace = fixed.limits.shutdown_grace;
-            let worker = worker::start(number, server.clone(), shared, shutdown.clone(), grace)
-                .map_err(RunError::Worker)?;
-            workers.push(worker);
-        }
-        for socket in &sockets {
-            tracing::info!(address = %socket.address(), "serving ext_authz");
-        }
-        let files: Vec<_> = sockets.iter().filter_map(Bound::file).collect();
-        // The workers have handles of their own; ours would keep the sockets open during the stop.
-        drop(sockets);
+        let behind = Behind {
+            authority,
+            services,
+            limits: fixed.limits,
+            shutdown: shutdown.clone(),
+        };
+        let (workers, files) = doors.open(&behind).map_err(RunError::Worker)?;
         drop(listeners);
 
         let ended = ended(workers, &shutdown).await;
@@ -295,23 +318,12 @@ impl App {
         tasks.close();
         // Probes may hold connections open; nobody's decision depends on them.
         let _unfinished = tokio::time::timeout(PROBE_GRACE, tasks.wait()).await;
+        let _unclosed = tokio::time::timeout(PROBE_GRACE, judge.close()).await;
         files.into_iter().for_each(SocketFile::remove);
         ended.map_err(RunError::Worker)?;
         drained?;
         tracing::info!("stopped");
         Ok(())
-    }
-}
-
-fn bind(listener: &ExtAuthzListener, credentials: &Credentials) -> Result<Bound, StartError> {
-    let bound = Bound::bind(&listener.address)?;
-    let Some(name) = &listener.tls else {
-        return Ok(bound);
-    };
-    // The configuration was refused where the name is not there; a listener must never lose its TLS all the same.
-    match credentials.get(name) {
-        Some(credential) => Ok(bound.secured_by(credential.clone())),
-        None => Err(StartError::NoCredential(name.clone())),
     }
 }
 
@@ -322,11 +334,8 @@ async fn until_draining(task: impl Future<Output = ()>, shutdown: Shutdown) {
     }
 }
 
-/// Waits for every worker; one that ends early takes the others with it.
-async fn ended(
-    workers: Vec<tokio::sync::oneshot::Receiver<std::io::Result<()>>>,
-    shutdown: &Shutdown,
-) -> std::io::Result<()> {
+/// Waits for every thread; one that ends early takes the others with it.
+async fn ended(workers: Vec<worker::End>, shutdown: &Shutdown) -> std::io::Result<()> {
     let mut first_failure = Ok(());
     let mut ends: futures::stream::FuturesUnordered<_> = workers.into_iter().collect();
     while let Some(end) = futures::StreamExt::next(&mut ends).await {
@@ -343,14 +352,25 @@ async fn ended(
 }
 
 /// Says at start what an operator must not overlook.
-fn announce(fixed: &Fixed, authority: &Authority, engine: &EmbeddedEngine, notices: &Notices) {
+fn announce(fixed: &Fixed, authority: &Authority, judge: &Judge, notices: &Notices) {
     if fixed.mode == Mode::Development {
         let text = "development mode: not for production";
         tracing::warn!("{text}");
         notices.set("mode", text);
     }
+    if !fixed.policy.default_deny {
+        let text = "policy.default_deny is false: what policy can't be asked about is allowed";
+        tracing::warn!("{text}");
+        notices.set("policy fallback", text);
+    }
     reload::notice_rules(&authority.rules(), notices);
-    reload::notice_program(&engine.program(), notices);
+    match judge.source() {
+        Source::Embedded(engine) => reload::notice_program(&engine.program(), notices),
+        Source::Opa(breaker) => {
+            let endpoint = breaker.engine().settings().endpoint;
+            tracing::info!(%endpoint, "policy is asked of OPA");
+        }
+    }
 }
 
 /// This process among all that ever wrote audit records: host name and a number that sorts by start.
@@ -364,21 +384,18 @@ fn writer_id(clock: &dyn Clock, rng: &mut StdRng) -> String {
     format!("{host}/{start}")
 }
 
-/// The engine as requests meet it.
-fn cached(
-    fixed: &Fixed,
-    engine: Arc<impl PolicyEngine + 'static>,
-    registry: &mut Registry,
-) -> Arc<dyn PolicyEngine> {
-    let full_time = fixed.limits.request_timeout;
+/// An engine with what stands around it.
+fn judge(source: Source, fixed: &Fixed, registry: &mut Registry) -> Judge {
     let rng = rand::make_rng();
-    let cached = Cached::new(engine, &fixed.policy.cache, full_time, rng, registry);
-    Arc::new(cached)
+    let full_time = fixed.limits.request_timeout;
+    Judge::new(source, &fixed.policy, full_time, rng, registry)
 }
 
-fn engine(fixed: &Fixed) -> Result<EmbeddedEngine, StartError> {
+/// The engine, proven as far as that goes before anything else is opened.
+fn open_policy(fixed: &Fixed, registry: &mut Registry) -> Result<Source, StartError> {
     let policy = fixed.policy.clone();
-    policy.build(fixed.base.clone()).map_err(StartError::Policy)
+    let source = policy.open(fixed.base.clone(), None, registry);
+    source.map_err(StartError::Policy)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

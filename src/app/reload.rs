@@ -18,7 +18,7 @@ use crate::authority::{Authority, Rules};
 use crate::config::{Config, Fixed};
 use crate::identity::TrustLocal;
 use crate::lifecycle::{Notices, Shutdown};
-use crate::policy::{EmbeddedEngine, Program, Reload};
+use crate::policy::{EmbeddedEngine, Judge, Program, Reload, Source};
 use crate::tls::Credentials;
 
 /// Keeps the tables and the policy of a running process current.
@@ -42,7 +42,7 @@ pub(super) struct Reloader {
 #[derive(Debug)]
 pub(super) struct Rooms {
     pub(super) authority: Arc<Authority>,
-    pub(super) engine: Arc<EmbeddedEngine>,
+    pub(super) judge: Judge,
     pub(super) credentials: Arc<Credentials>,
 }
 
@@ -116,8 +116,11 @@ impl Reloader {
     /// Tables and policy are often changed together. Policy goes first, and while it can't be used the tables wait: wider
     /// permissions never meet the older, perhaps laxer policy.
     pub(super) fn look(&mut self) {
-        if self.fixed.policy.embedded.reload {
-            self.look_at_policy();
+        if let Source::Embedded(engine) = self.rooms.judge.source()
+            && self.fixed.policy.embedded.reload
+        {
+            let engine = Arc::clone(engine);
+            self.look_at_policy(&engine);
         }
         self.look_at_file();
     }
@@ -159,8 +162,11 @@ impl Reloader {
         self.reject("config", EventType::ConfigRejected, &text);
     }
 
-    fn apply(&self, config: Config) {
-        let changed = self.fixed.differences(&config.fixed);
+    fn apply(&mut self, config: Config) {
+        let opa = config.fixed.policy.opa.clone();
+        let mut others = config.fixed;
+        others.policy.opa = self.fixed.policy.opa.clone();
+        let changed = self.fixed.differences(&others);
         if !changed.is_empty() {
             // Half of a file would be neither the old configuration nor the new one.
             let text = format!(
@@ -168,6 +174,16 @@ impl Reloader {
                 changed.join(", ")
             );
             return self.reject("config", EventType::ConfigRejected, &text);
+        }
+        if opa != self.fixed.policy.opa {
+            if let Source::Opa(breaker) = self.rooms.judge.source() {
+                if let Err(error) = breaker.engine().reconfigure(opa.clone()) {
+                    let error = crate::text::sentence(&error);
+                    return self.reject("config", EventType::ConfigRejected, &error);
+                }
+                breaker.redirect(opa.endpoint.to_string());
+            }
+            self.fixed.policy.opa = opa;
         }
         if config.rules.revision == self.rooms.authority.rules().revision {
             // At the first look, and where a bad version was taken back.
@@ -186,8 +202,8 @@ impl Reloader {
         self.changed("config", EventType::ConfigChanged, &revision);
     }
 
-    fn look_at_policy(&mut self) {
-        match self.rooms.engine.reload() {
+    fn look_at_policy(&mut self, engine: &EmbeddedEngine) {
+        match engine.reload() {
             Reload::Unchanged if self.policy_errors.is_empty() => {}
             // A bad version was taken back: the one in force is the one on disk again.
             Reload::Unchanged => {
@@ -197,7 +213,7 @@ impl Reloader {
             Reload::Swapped { to, .. } => {
                 self.policy_errors.clear();
                 self.changed("policy", EventType::PolicyLoaded, &to);
-                notice_program(&self.rooms.engine.program(), &self.notices);
+                notice_program(&engine.program(), &self.notices);
             }
             Reload::Rejected(errors) => {
                 let errors = super::lines(&errors);
@@ -269,7 +285,8 @@ fn notice_shadowed_routes(rules: &Rules, notices: &Notices) {
     notices.set("shadow", &text);
 }
 
-/// Says of a policy in force what an operator may not expect.
+/// Says of an embedded policy in force what an operator may not expect: that its verdicts are not cached, and that it could
+/// not answer the made-up request it was tried with.
 pub(super) fn notice_program(program: &Program, notices: &Notices) {
     match program.volatile() {
         None => notices.clear("policy cache"),
@@ -279,17 +296,28 @@ pub(super) fn notice_program(program: &Program, notices: &Notices) {
             notices.set("policy cache", &text);
         }
     }
-    match program.trial() {
-        Ok(_) => notices.clear("policy trial"),
-        Err(error) => {
-            let error = crate::text::sentence(error);
-            tracing::warn!(error, "the policy failed on a made-up request");
-            let text = format!("the policy failed on a made-up request: {error}");
-            notices.set("policy trial", &text);
-        }
+    let fault = program.trial().as_ref().err();
+    notice_trial(
+        fault.map(|it| crate::text::sentence(it)).as_deref(),
+        notices,
+    );
+}
+
+/// Says what is wrong with a policy's answer to a made-up request; `None` is nothing. A word that was said before is not
+/// logged again.
+pub(super) fn notice_trial(fault: Option<&str>, notices: &Notices) {
+    let Some(fault) = fault else {
+        notices.clear(TRIAL);
+        return;
+    };
+    let text = format!("the policy failed on a made-up request: {fault}");
+    if notices.get(TRIAL).as_ref() != Some(&text) {
+        tracing::warn!(error = fault, "the policy failed on a made-up request");
+        notices.set(TRIAL, &text);
     }
 }
 
 /// Looks without a file before that is worth a word.
 const PATIENT_LOOKS: u32 = 3;
-const INTERVAL: Duration = Duration::from_secs(1);
+const TRIAL: &str = "policy trial";
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);

@@ -1,47 +1,43 @@
-//! The threads that decide. Each has a runtime of its own, so that probes, reloads and policy never stand before a request.
+//! The threads that serve. Each has a runtime of its own, so that probes, reloads and policy never stand before a request,
+//! and what strangers do to `mesh` and `http` never stands before a decision.
 
 use std::io;
 use std::time::Duration;
 
-use futures::future::try_join_all;
 use tokio::sync::oneshot;
 
-use crate::grpc::{Bound, ExtAuthzServer};
 use crate::lifecycle::Shutdown;
+use crate::socket::Bound;
 
-/// Starts a thread that serves `sockets` until a stop has run its course; how it ended comes back.
-pub(super) fn start(
-    number: usize,
-    server: ExtAuthzServer,
-    sockets: Vec<Bound>,
+/// How a thread ended.
+pub(super) type End = oneshot::Receiver<io::Result<()>>;
+
+/// Starts a thread that runs `serve` until a stop has run its course.
+pub(super) fn start<F: Future<Output = io::Result<()>>>(
+    name: String,
+    serve: impl FnOnce() -> F + Send + 'static,
     shutdown: Shutdown,
     grace: Duration,
-) -> io::Result<oneshot::Receiver<io::Result<()>>> {
+) -> io::Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let (ended, end) = oneshot::channel();
-    std::thread::Builder::new()
-        .name(format!("decide-{number}"))
-        .spawn(move || {
-            let result = runtime.block_on(serve(server, sockets, shutdown, grace));
-            // Policy evaluations under way are bounded; none is waited for.
-            runtime.shutdown_background();
-            // Nobody listening means the process is past caring.
-            let _unheard = ended.send(result);
-        })?;
+    std::thread::Builder::new().name(name).spawn(move || {
+        let result = runtime.block_on(until_patience_ends(serve(), shutdown, grace));
+        // Policy evaluations under way are bounded; none is waited for.
+        runtime.shutdown_background();
+        // Nobody listening means the process is past caring.
+        let _unheard = ended.send(result);
+    })?;
     Ok(end)
 }
 
-async fn serve(
-    server: ExtAuthzServer,
-    sockets: Vec<Bound>,
+async fn until_patience_ends(
+    serving: impl Future<Output = io::Result<()>>,
     shutdown: Shutdown,
     grace: Duration,
 ) -> io::Result<()> {
-    let serving = sockets
-        .into_iter()
-        .map(|socket| server.clone().serve(socket, shutdown.clone()));
     let out_of_patience = async {
         shutdown.draining().await;
         tokio::select! {
@@ -50,7 +46,7 @@ async fn serve(
         }
     };
     tokio::select! {
-        ended = try_join_all(serving) => ended.map(|_| ()),
+        ended = serving => ended,
         () = out_of_patience => Ok(()),
     }
 }

@@ -85,6 +85,12 @@ pub enum EventType {
     PolicyLoaded,
     /// A policy was refused; the one before serves on.
     PolicyFailed,
+    /// The policy engine failed again and again; it is not asked for a while.
+    CircuitOpened,
+    /// The policy engine is tried again.
+    CircuitHalfOpened,
+    /// The policy engine answers again.
+    CircuitClosed,
     /// A writer began its chain.
     AuditStarted,
     /// A writer ended its chain after everything it was given.
@@ -265,6 +271,9 @@ impl EventType {
             Self::ConfigRejected => "config.rejected",
             Self::PolicyLoaded => "policy.loaded",
             Self::PolicyFailed => "policy.failed",
+            Self::CircuitOpened => "circuit.opened",
+            Self::CircuitHalfOpened => "circuit.half_opened",
+            Self::CircuitClosed => "circuit.closed",
             Self::AuditStarted => "audit.started",
             Self::AuditStopped => "audit.stopped",
             Self::AuditGap => "audit.gap",

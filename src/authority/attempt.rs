@@ -17,13 +17,16 @@ use crate::clock::Timestamp;
 use crate::identity::Peer;
 use crate::operation::Mode;
 use crate::permission::{Reason, Standing};
+use crate::policy::Shaping;
 
 /// A request under decision. Dropped unfinished, it records that the proxy went away.
 #[derive(Debug)]
 pub(super) struct Attempt<'a> {
     pub(super) findings: Findings,
     authority: &'a Authority,
-    question: &'a Question<'a>,
+    peer: Option<&'a Peer>,
+    /// The request, where there is one and it could be read.
+    question: Option<&'a Question<'a>>,
     id: DecisionId,
     now: Timestamp,
     started: Instant,
@@ -31,10 +34,15 @@ pub(super) struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(authority: &'a Authority, question: &'a Question<'a>) -> Self {
+    /// Begins with whoever asks, `None` for this process itself, and the request, if there is one.
+    pub(super) fn new(
+        authority: &'a Authority,
+        peer: Option<&'a Peer>,
+        question: Option<&'a Question<'a>>,
+    ) -> Self {
         let now = authority.clock.now();
         let destination = question
-            .destination
+            .and_then(|it| it.destination)
             .and_then(|principal| principal.parse().ok());
         Self {
             findings: Findings {
@@ -42,6 +50,7 @@ impl<'a> Attempt<'a> {
                 ..Findings::default()
             },
             authority,
+            peer,
             question,
             id: decision_id(now),
             now,
@@ -60,6 +69,7 @@ impl<'a> Attempt<'a> {
         self.finished = true;
         let decision = Decision {
             id: self.id,
+            shaping: self.shaping(&outcome),
             outcome: match outcome {
                 Ok(permit) => Outcome::Allow(permit),
                 Err(denial) => Outcome::Deny(denial),
@@ -74,9 +84,19 @@ impl<'a> Attempt<'a> {
         (decision, std::mem::take(&mut self.findings))
     }
 
+    /// What policy asked for was meant for its own answer, not for a refusal by somebody else.
+    fn shaping(&self, outcome: &Result<Permit, Denial>) -> Option<Arc<Shaping>> {
+        let verdict = self.findings.verdict.as_ref()?;
+        let is_its_own = match outcome {
+            Ok(_) => true,
+            Err(denial) => denial.reason == Reason::PolicyDenied,
+        };
+        verdict.shaping.clone().filter(|_| is_its_own)
+    }
+
     fn record(&self, decision: &Decision, took: Option<Duration>) -> Record {
         let Findings {
-            pep,
+            asker,
             host,
             path,
             caller,
@@ -102,7 +122,7 @@ impl<'a> Attempt<'a> {
             (Some(caller), Some(Standing::OrphanAgent)) => Actor::Agent(caller.clone()),
             (Some(caller), _) => Actor::Workload(caller.clone()),
         };
-        let http = self.question.http.as_ref();
+        let http = self.question.and_then(|it| it.http.as_ref());
         let policy_words = verdict.as_ref().and_then(|it| it.reason.as_deref());
         let shadowed = decision.mode == Mode::Shadow;
         Record {
@@ -115,11 +135,7 @@ impl<'a> Attempt<'a> {
                 .and_then(|it| it.detail.as_deref())
                 .or(policy_words)
                 .map(Text::from),
-            policy: verdict.as_ref().map(|it| Policy {
-                path: None,
-                policy_id: it.policy_id.clone().map(Text::from),
-                revision: Text::from(Arc::clone(&it.revision)),
-            }),
+            policy: self.policy(),
             decision_id: Some(Text::from(self.id.text())),
             http: http.map(|http| Http {
                 // A host that was not accepted may hold credentials (`user:password@host`).
@@ -131,7 +147,10 @@ impl<'a> Attempt<'a> {
                 } else {
                     audit::Protocol::Http
                 },
-                route: operation.as_ref().map(|it| Text::from(&*it.route)),
+                route: operation
+                    .as_ref()
+                    .and_then(|it| it.route.as_deref())
+                    .map(Text::from),
             }),
             request_id: http
                 .and_then(|http| http.headers.single("x-request-id").ok().flatten())
@@ -141,7 +160,7 @@ impl<'a> Attempt<'a> {
                 .clone()
                 .map(|spiffe_id| Destination { spiffe_id }),
             latency: took,
-            pep: pep.map(|_trusted| asking(&self.question.peer)),
+            pep: asker.as_ref().and(self.peer).and_then(asking),
             mode: Some(match decision.mode {
                 Mode::Enforce => audit::Mode::Enforce,
                 Mode::Shadow => audit::Mode::Shadow,
@@ -162,6 +181,19 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// Which policy answered, or should have.
+    fn policy(&self) -> Option<Policy> {
+        let said = self.findings.verdict.as_ref();
+        let said = said.map(|it| (it.policy_id.clone().map(Text::from), &it.revision));
+        let unsaid = self.findings.unjudged.as_ref();
+        let unsaid = unsaid.map(|it| (Some(Text::from(it.policy_id)), &it.revision));
+        said.or(unsaid).map(|(policy_id, revision)| Policy {
+            path: None,
+            policy_id,
+            revision: Text::from(Arc::clone(revision)),
+        })
+    }
+
     fn details(&self) -> Details {
         let ignored = &self.findings.ignored_extensions;
         if ignored.is_empty() {
@@ -172,7 +204,8 @@ impl<'a> Attempt<'a> {
     }
 
     fn source(&self) -> Option<Source> {
-        let ip: Option<IpAddr> = self.question.source_ip.and_then(|ip| ip.parse().ok());
+        let ip = self.question.and_then(|it| it.source_ip);
+        let ip: Option<IpAddr> = ip.and_then(|ip| ip.parse().ok());
         let spiffe_id = self.findings.hop.clone();
         (ip.is_some() || spiffe_id.is_some()).then_some(Source { ip, spiffe_id })
     }
@@ -189,24 +222,27 @@ impl Drop for Attempt<'_> {
             id: self.id,
             outcome: Outcome::Deny(Denial::because(
                 Reason::DeadlineExceeded,
-                "the proxy went away before the decision",
+                "the asker went away before the decision",
             )),
             tier: self.findings.tier,
             mode: Mode::Enforce,
+            shaping: None,
         };
         let record = self.record(&decision, None);
         self.authority.audit.record(record);
     }
 }
 
-fn asking(peer: &Peer) -> audit::Pep {
+/// A peer as records name it; nobody for one that can't be trusted.
+fn asking(peer: &Peer) -> Option<audit::Pep> {
     match peer {
-        Peer::Unix { uid } => audit::Pep::Unix { uid: *uid },
+        Peer::Unix { uid } => Some(audit::Pep::Unix { uid: *uid }),
         // Trusted without a certificate, it can only have come over loopback.
-        Peer::Tcp(_) => audit::Pep::Loopback,
-        Peer::Mesh(peer) => audit::Pep::Tls {
+        Peer::Tcp(_) => Some(audit::Pep::Loopback),
+        Peer::Anonymous(_) => None,
+        Peer::Mesh(peer) => Some(audit::Pep::Tls {
             spiffe_id: peer.svid.id.clone(),
-        },
+        }),
     }
 }
 

@@ -1,7 +1,8 @@
 //! One Check, from question to decision, in a fixed order: may this proxy ask, who is the caller, which operation is it,
-//! what does the caller hold, which tier applies, what does policy say.
+//! what does the caller hold, which tier applies, what does policy say. The last three (`weigh`, then `rule`) are the law
+//! for inquiries too.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,19 +10,21 @@ use tokio::time::{Instant, timeout_at};
 
 use super::attempt::Attempt;
 use super::decision::{Decision, Denial, Permit};
-use super::findings::Findings;
+use super::envoy;
+use super::findings::{Findings, Unjudged};
 use super::metrics::Metrics;
 use super::question::{HttpRequest, Question};
-use super::rules::{ContextNames, Rules};
+use super::rules::Rules;
 use crate::audit::Auditor;
 use crate::clock::{Clock, Timestamp};
-use crate::identity::{Caller, CallerError, Claims, Peer, Pep, SpiffeId, Svid};
-use crate::operation::{self, Body, Host, NormalPath, Operation, PathProblem, Unresolved};
+use crate::identity::{Asker, Caller, CallerError, Claims, Peer, Pep, SpiffeId, Svid};
+use crate::operation::{self, Body, Host, NormalPath, Operation, PathProblem, Target, Unresolved};
 use crate::permission::{
-    Approval, PolicyAnswer, Reason, Ruling, Standing, Structural, Tier, decide,
+    Action, Approval, PolicyAnswer, Reason, Resource, Ruling, Standing, Structural, Tier, decide,
 };
 use crate::policy::{
-    Answer, Context, Deadline, Input, PolicyEngine, Protocol, Query, RequestInput, Terms,
+    Answer, Context, Deadline, ERROR_FALLBACK, Input, InputForm, PolicyEngine, Protocol, Query,
+    RequestInput, Terms,
 };
 use crate::text::sentence;
 
@@ -29,7 +32,7 @@ use crate::text::sentence;
 #[derive(Debug)]
 pub struct Authority {
     rules: ArcSwap<Rules>,
-    policy: Arc<dyn PolicyEngine>,
+    pub(super) policy: Arc<dyn PolicyEngine>,
     pub(super) audit: Auditor,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
@@ -82,7 +85,7 @@ impl Authority {
         question: &Question<'_>,
         deadline: Deadline,
     ) -> (Decision, Findings) {
-        let mut attempt = Attempt::new(self, question);
+        let mut attempt = Attempt::new(self, Some(&question.peer), Some(question));
         let rules = self.rules.load_full();
         let now = attempt.now();
         let outcome = self
@@ -96,18 +99,14 @@ impl Authority {
         trusted(&self.rules.load(), peer, self.clock.now()).map(|_pep| ())
     }
 
-    /// Refuses and records a request that could not be read as a [`Question`].
-    pub fn refuse(&self, peer: Peer, denial: Denial) -> Decision {
-        let extensions = HashMap::new();
-        let question = Question::unread(peer, &extensions);
-        Attempt::new(self, &question).finish(Err(denial)).0
+    /// Refuses and records what could not be read as a [`Question`] or an inquiry.
+    pub fn refuse(&self, peer: &Peer, denial: Denial) -> Decision {
+        Attempt::new(self, Some(peer), None).finish(Err(denial)).0
     }
 
-    /// Records a request whose proxy went away before it could be read as a [`Question`].
-    pub fn abandoned(&self, peer: Peer) {
-        let extensions = HashMap::new();
-        let question = Question::unread(peer, &extensions);
-        drop(Attempt::new(self, &question));
+    /// Records a request whose asker went away before it could be read.
+    pub fn abandoned(&self, peer: &Peer) {
+        drop(Attempt::new(self, Some(peer), None));
     }
 
     /// The decision itself. `Err` is the early way out; it is as much an answer as `Ok`.
@@ -120,7 +119,7 @@ impl Authority {
         found: &mut Findings,
     ) -> Result<Permit, Denial> {
         let pep = trusted(rules, &question.peer, now)?;
-        found.pep = Some(pep);
+        found.asker = Some(Asker::Pep(pep));
         let http = question
             .http
             .as_ref()
@@ -128,7 +127,7 @@ impl Authority {
         found.ignored_extensions = ignored_extensions(rules, pep, question);
         let host = Host::try_from(http.host)
             .map_err(|error| Denial::because(Reason::BadRequest, sentence(&error)))?;
-        let path = operation::split(http.target).map_err(unreadable_path)?.path;
+        let Target { path, query } = operation::split(http.target).map_err(unreadable_path)?;
         found.host = Some(host.as_str().to_owned());
         found.path = Some(path.as_str().to_owned());
 
@@ -146,28 +145,22 @@ impl Authority {
         found.caller = Some(caller.clone());
         let operation = operation?;
 
-        let standing = if rules.agents.contains(&caller) {
-            Standing::OrphanAgent
-        } else {
-            let held = rules
-                .workloads
-                .effective(&caller, &operation.resource, &operation.action);
-            Standing::Holds(held)
-        };
-        let table = rules.tiers.tier_of(&operation.resource, &operation.action);
-        let structural = Structural::new(standing, table);
-        found.standing = Some(standing);
-        found.table = Some(table);
-        found.tier = Some(structural.tier());
-
-        let answer = if structural.refusal().is_some() {
-            PolicyAnswer::NotAsked
+        let structural = weigh(
+            rules,
+            &caller,
+            &operation.resource,
+            &operation.action,
+            found,
+        );
+        let query = if structural.refusal().is_some() {
+            None
         } else {
             let known = Known {
                 caller: &caller,
                 destination: found.destination.as_ref(),
                 host: &host,
                 path: &path,
+                query,
                 tier: structural.tier(),
                 now,
             };
@@ -175,8 +168,27 @@ impl Authority {
                 ttl: operation.cache_ttl,
                 not_after: svid.and_then(|svid| end_of(&svid, now)),
             };
-            let input = input(&rules.context, question, http, operation, &known)?;
-            self.ask_policy(input, deadline, terms, found).await
+            let input = input(rules, question, http, operation, &known)?;
+            Some(Query {
+                input: Arc::new(input),
+                deadline,
+                terms,
+            })
+        };
+        self.rule(structural, caller, query, found).await
+    }
+
+    /// Rules on an operation that `weigh` has weighed; policy is asked where there is a query for it.
+    pub(super) async fn rule(
+        &self,
+        structural: Structural,
+        caller: SpiffeId,
+        query: Option<Query>,
+        found: &mut Findings,
+    ) -> Result<Permit, Denial> {
+        let answer = match query {
+            Some(query) => self.ask_policy(query, found).await,
+            None => PolicyAnswer::NotAsked,
         };
         match decide(structural, answer, Approval::None) {
             Ruling::Allow { tier } => Ok(Permit {
@@ -192,29 +204,23 @@ impl Authority {
         }
     }
 
-    async fn ask_policy(
-        &self,
-        input: Input,
-        deadline: Deadline,
-        terms: Terms,
-        found: &mut Findings,
-    ) -> PolicyAnswer {
+    async fn ask_policy(&self, query: Query, found: &mut Findings) -> PolicyAnswer {
+        let deadline = query.deadline;
         // A question whose time is up is not put at all.
         if deadline.is_over() {
             return PolicyAnswer::Failed(Reason::DeadlineExceeded);
         }
-        let query = Query {
-            input: Arc::new(input),
-            deadline,
-            terms,
-        };
         let verdict = match timeout_at(deadline.at, self.policy.evaluate(query)).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(error)) => {
-                found.policy_error = Some(sentence(&error));
+                found.unjudged = Some(self.unjudged(sentence(&error), error.policy_id()));
                 return PolicyAnswer::Failed(error.reason());
             }
-            Err(_elapsed) => return PolicyAnswer::Failed(Reason::DeadlineExceeded),
+            Err(_elapsed) => {
+                let error = "policy did not answer by the deadline".to_owned();
+                found.unjudged = Some(self.unjudged(error, ERROR_FALLBACK));
+                return PolicyAnswer::Failed(Reason::DeadlineExceeded);
+            }
         };
         let answer = match verdict.answer {
             Answer::Allow => PolicyAnswer::Allow { tier: verdict.tier },
@@ -225,10 +231,39 @@ impl Authority {
         found.verdict = Some(verdict);
         answer
     }
+
+    fn unjudged(&self, error: String, policy_id: &'static str) -> Unjudged {
+        Unjudged {
+            error,
+            policy_id,
+            revision: self.policy.revision(),
+        }
+    }
+}
+
+/// What attache's own rules say of an operation: the caller's standing and the tier, noted as they are found.
+pub(super) fn weigh(
+    rules: &Rules,
+    caller: &SpiffeId,
+    resource: &Resource,
+    action: &Action,
+    found: &mut Findings,
+) -> Structural {
+    let standing = if rules.agents.contains(caller) {
+        Standing::OrphanAgent
+    } else {
+        Standing::Holds(rules.workloads.effective(caller, resource, action))
+    };
+    let table = rules.tiers.tier_of(resource, action);
+    let structural = Structural::new(standing, table);
+    found.standing = Some(standing);
+    found.table = Some(table);
+    found.tier = Some(structural.tier());
+    structural
 }
 
 /// When a certificate that is valid `now` ends, on the clock that nobody sets.
-fn end_of(svid: &Svid, now: Timestamp) -> Option<Instant> {
+pub(super) fn end_of(svid: &Svid, now: Timestamp) -> Option<Instant> {
     Instant::now().checked_add(svid.not_after.since(now))
 }
 
@@ -254,17 +289,23 @@ fn identify(
         // Sent twice, it is as if it were not there: where it must name the caller, that is a refusal.
         xfcc: http.headers.single(XFCC).ok().flatten(),
     };
-    rules.identifier.identify(&claims, now).map_err(|error| {
-        let reason = match &error {
-            CallerError::NoIdentity | CallerError::NoXfcc => Reason::NoIdentity,
-            CallerError::InvalidIdentity { .. } | CallerError::UntrustedHop(_) => {
-                Reason::InvalidIdentity
-            }
-            CallerError::Mismatch(..) => Reason::IdentityMismatch,
-            CallerError::ForeignTrustDomain(_) => Reason::ForeignTrustDomain,
-        };
-        Denial::because(reason, sentence(&error))
-    })
+    rules
+        .identifier
+        .identify(&claims, now)
+        .map_err(|error| unidentified(&error))
+}
+
+/// The denial of a request whose caller can't be told.
+pub(super) fn unidentified(error: &CallerError) -> Denial {
+    let reason = match error {
+        CallerError::NoIdentity | CallerError::NoXfcc => Reason::NoIdentity,
+        CallerError::InvalidIdentity { .. } | CallerError::UntrustedHop(_) => {
+            Reason::InvalidIdentity
+        }
+        CallerError::Mismatch(..) => Reason::IdentityMismatch,
+        CallerError::ForeignTrustDomain(_) => Reason::ForeignTrustDomain,
+    };
+    Denial::because(reason, sentence(error))
 }
 
 fn resolve<'a>(
@@ -320,18 +361,20 @@ struct Known<'a> {
     destination: Option<&'a SpiffeId>,
     host: &'a Host<'a>,
     path: &'a NormalPath<'a>,
+    query: Option<&'a str>,
     tier: Tier,
     now: Timestamp,
 }
 
 /// The document for policy; refused where something it must hold can't be read.
 fn input(
-    names: &ContextNames,
+    rules: &Rules,
     question: &Question<'_>,
     http: &HttpRequest<'_>,
     operation: Operation<'_>,
     known: &Known<'_>,
 ) -> Result<Input, Denial> {
+    let names = &rules.context;
     let unreadable =
         |error: &dyn std::error::Error| Denial::because(Reason::BadRequest, sentence(error));
     let single = |name: &str| {
@@ -359,6 +402,18 @@ fn input(
         partial: single(PARTIAL_BODY)? == Some("true"),
         bytes: http.body,
     };
+    let envoy = match rules.input {
+        InputForm::Attache => None,
+        InputForm::Envoy => {
+            let asked = envoy::Asked {
+                path: known.path,
+                query: known.query,
+                body: &body,
+            };
+            let envoy = envoy::input(names, question, http, &asked)?;
+            Some(Box::new(envoy))
+        }
+    };
     let body = operation
         .body
         .read(&body)
@@ -382,8 +437,9 @@ fn input(
             headers,
             extensions,
             attributes: operation.attributes,
+            ..Context::default()
         },
-        request: RequestInput {
+        request: Some(RequestInput {
             protocol,
             method: http.method.to_owned(),
             host: known.host.as_str().to_owned(),
@@ -394,7 +450,8 @@ fn input(
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
             body,
-        },
+        }),
+        envoy,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The answer to a [`Question`](super::Question): a permit or a denial, never anything else.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ulid::Ulid;
 
@@ -8,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::identity::SpiffeId;
 use crate::operation::Mode;
 use crate::permission::{Reason, Tier};
+use crate::policy::Shaping;
 
 /// Names one decision in the response, in audit and in logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Decision {
     pub tier: Option<Tier>,
     /// Whether the outcome binds; in shadow mode the proxy is told to let the request pass, whatever was decided.
     pub mode: Mode,
+    /// What policy asks of the answer, where the outcome is policy's own: a permit, or its denial.
+    pub shaping: Option<Arc<Shaping>>,
 }
 
 /// A permit or a denial.

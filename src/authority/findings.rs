@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::identity::{Pep, SpiffeId};
+use crate::identity::{Asker, SpiffeId};
 use crate::operation::{Mode, Operation, Unresolved};
 use crate::permission::{Action, Resource, Standing, Tier};
 use crate::policy::{Answer, Verdict};
@@ -12,8 +12,8 @@ use crate::policy::{Answer, Verdict};
 /// Everything established about one request; what was not reached is absent.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// How the asking proxy is trusted.
-    pub pep: Option<Pep>,
+    /// About whom the asking peer may ask.
+    pub asker: Option<Asker>,
     /// The host in canonical form.
     pub host: Option<String>,
     /// The path in normal form.
@@ -36,10 +36,21 @@ pub struct Findings {
     pub tier: Option<Tier>,
     /// What policy said.
     pub verdict: Option<Verdict>,
-    /// Why policy said nothing.
-    pub policy_error: Option<String>,
+    /// Why policy said nothing, where it was asked.
+    pub unjudged: Option<Unjudged>,
     /// Whether the decision binds.
     pub mode: Mode,
+}
+
+/// A question to policy that got no verdict.
+#[derive(Debug, Clone)]
+pub struct Unjudged {
+    /// What went wrong.
+    pub error: String,
+    /// What stands in audit where policy would have named its rule.
+    pub policy_id: &'static str,
+    /// The policy that would have answered, as far as it is known.
+    pub revision: Arc<str>,
 }
 
 /// The operation that a request was found to be.
@@ -51,8 +62,8 @@ pub struct Named {
     pub action: Action,
     /// The workload that serves it, where the route names one.
     pub target: Option<SpiffeId>,
-    /// What named the operation: a route or a fallback.
-    pub route: Arc<str>,
+    /// What named the operation: a route or a fallback; `None` where the asker did.
+    pub route: Option<Arc<str>>,
 }
 
 /// One step of a decision, in words.
@@ -80,15 +91,18 @@ impl Findings {
             resource: operation.resource.clone(),
             action: operation.action.clone(),
             target: operation.target.clone(),
-            route: Arc::clone(&operation.route),
+            route: Some(Arc::clone(&operation.route)),
         });
     }
 
     /// The policy's own words, or what kept it from speaking.
     pub(super) fn policy_words(&self) -> Option<String> {
         let said = self.verdict.as_ref().and_then(|it| it.reason.as_deref());
-        said.map(str::to_owned)
-            .or_else(|| self.policy_error.clone())
+        said.map(str::to_owned).or_else(|| self.policy_error())
+    }
+
+    fn policy_error(&self) -> Option<String> {
+        self.unjudged.as_ref().map(|it| it.error.clone())
     }
 
     /// The steps that were taken, in order.
@@ -104,10 +118,7 @@ impl Findings {
         });
         let policy = self.verdict.as_ref().map(verdict_words);
         [
-            (
-                "proxy",
-                self.pep.map(|pep| format!("trusted as {}", pep.as_str())),
-            ),
+            ("proxy", self.asker.as_ref().map(asker_words)),
             ("request", request),
             ("route", self.operation.as_ref().map(Named::words)),
             ("caller", self.caller.as_ref().map(ToString::to_string)),
@@ -116,7 +127,7 @@ impl Findings {
                 "tier",
                 self.table.map(|tier| format!("the table says {tier}")),
             ),
-            ("policy", policy.or_else(|| self.policy_error.clone())),
+            ("policy", policy.or_else(|| self.policy_error())),
         ]
         .into_iter()
         .filter_map(|(step, found)| {
@@ -131,7 +142,18 @@ impl Findings {
 
 impl Named {
     fn words(&self) -> String {
-        format!("`{}` is {} on {}", self.route, self.action, self.resource)
+        let operation = format!("{} on {}", self.action, self.resource);
+        match &self.route {
+            Some(route) => format!("`{route}` is {operation}"),
+            None => operation,
+        }
+    }
+}
+
+fn asker_words(asker: &Asker) -> String {
+    match asker {
+        Asker::Pep(pep) => format!("trusted as {}", pep.as_str()),
+        Asker::Itself(id) => format!("`{id}` asks about itself"),
     }
 }
 

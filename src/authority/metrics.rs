@@ -70,7 +70,7 @@ impl Metrics {
         self.duration.observe(took.as_secs_f64());
     }
 
-    /// Counts a request whose proxy went away before the decision.
+    /// Counts a request whose asker went away before the decision.
     pub(super) fn abandoned(&self) {
         self.count("abandoned", "none", Mode::Enforce);
     }

@@ -1,5 +1,6 @@
 //! Where decisions are made: takes a [`Question`], asks identity, routes, permissions, tiers and policy in that order,
-//! leaves a record of the outcome, and answers with a [`Decision`].
+//! leaves a record of the outcome, and answers with a [`Decision`]. An [`Inquiry`] names the operation itself, takes the
+//! same way from permissions on, and is answered with an [`AuthzDecision`]. Programs see [`AuthorizationProvider`].
 //!
 //! It never grants what a table refuses, never answers before the witness was told, and never fails: whatever goes
 //! wrong on the way is a denial with a reason.
@@ -7,16 +8,25 @@
 mod attempt;
 mod check;
 mod decision;
+mod envoy;
 mod findings;
+mod given;
+mod health;
+mod inquiry;
 mod metrics;
+mod provider;
 mod question;
 mod rules;
 
 pub use check::Authority;
 pub use decision::{Decision, DecisionId, Denial, Outcome, Permit};
-pub use findings::{Findings, Named, Step};
+pub use findings::{Findings, Named, Step, Unjudged};
+pub use given::{ContextProblem, GivenContext};
+pub use health::{Health, HealthPart};
+pub use inquiry::{INQUIRY_TIME, Inquiry, LONGEST_INQUIRY};
 pub use metrics::Metrics;
-pub use question::{HeaderProblem, Headers, HttpRequest, Question};
+pub use provider::{AuthorizationProvider, AuthzDecision};
+pub use question::{Attributes, HeaderProblem, Headers, HttpRequest, Question};
 pub use rules::{ContextNames, Rules};
 
-pub use crate::policy::Deadline;
+pub use crate::policy::{Deadline, Shaping};

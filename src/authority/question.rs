@@ -3,6 +3,9 @@
 //! Nothing here is trusted. Reading is total: a malformed part is represented, and the decision names it.
 
 use std::collections::HashMap;
+use std::fmt;
+
+use serde_json::{Map, Value as Json};
 
 use crate::identity::Peer;
 
@@ -23,6 +26,15 @@ pub struct Question<'a> {
     pub extensions: &'a HashMap<String, String>,
     /// The HTTP request; missing when the network filter asks.
     pub http: Option<HttpRequest<'a>>,
+    /// All of it as the proxy put it, for policies that read a proxy's words.
+    pub attributes: Option<&'a dyn Attributes>,
+}
+
+/// A question in the words of the proxy that put it.
+pub trait Attributes: fmt::Debug + Sync {
+    /// The JSON form of Envoy's `AttributeContext` (protobuf's JSON mapping: names in camel case, 64-bit numbers as texts,
+    /// nothing that is empty), with `request.http` where there is one, but without its headers.
+    fn to_json(&self) -> Map<String, Json>;
 }
 
 /// The HTTP part of a [`Question`], as the proxy sent it.
@@ -62,21 +74,6 @@ pub enum HeaderProblem {
     /// A value that is needed as text isn't.
     #[error("header `{0}` is not text")]
     NotText(String),
-}
-
-impl<'a> Question<'a> {
-    /// A question of which only the asking peer is known.
-    pub(super) fn unread(peer: Peer, extensions: &'a HashMap<String, String>) -> Self {
-        Self {
-            peer,
-            certificate: None,
-            principal: None,
-            source_ip: None,
-            destination: None,
-            extensions,
-            http: None,
-        }
-    }
 }
 
 impl HttpRequest<'_> {
@@ -120,6 +117,11 @@ impl<'a> Headers<'a> {
             Ok(text) => Ok(Some(text)),
             Err(_not_utf8) => Err(HeaderProblem::NotText(name.to_owned())),
         }
+    }
+
+    /// Names and values in the order received.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.entries.iter().copied()
     }
 
     /// The names that occur, repeated names repeatedly.

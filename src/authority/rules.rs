@@ -1,10 +1,12 @@
 //! The tables a decision is made by, as one immutable snapshot that is replaced whole.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::identity::{Identifier, PepRules};
 use crate::operation::{Fallback, RouteTable};
 use crate::permission::{AgentList, TierTable, WorkloadGrants};
+use crate::policy::InputForm;
 
 /// Everything that reloads live, except policy.
 #[derive(Debug)]
@@ -25,6 +27,10 @@ pub struct Rules {
     pub tiers: TierTable,
     /// Which request attributes policy sees.
     pub context: ContextNames,
+    /// How long the decision of an inquiry may take.
+    pub inquiry_time: Duration,
+    /// Which words policy is asked in.
+    pub input: InputForm,
     /// A short digest of the configuration these tables were made from.
     pub revision: Arc<str>,
 }
@@ -37,4 +43,15 @@ pub struct ContextNames {
     pub headers: Vec<String>,
     /// Context extensions set in the proxy's route configuration.
     pub extensions: Vec<String>,
+}
+
+impl ContextNames {
+    /// Whether configuration declares at all what policy reads.
+    pub fn declares(&self) -> bool {
+        let Self {
+            headers,
+            extensions,
+        } = self;
+        !headers.is_empty() || !extensions.is_empty()
+    }
 }

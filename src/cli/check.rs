@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::app::prove_policy;
+use crate::policy::Proof;
 
 use super::{BAD_CONFIG, ConfigSource, complain};
 
@@ -33,21 +34,28 @@ impl Check {
             eprintln!("warning: {warning}");
         }
         let policy = match prove_policy(&config) {
-            Ok(policy) => policy,
+            Ok(Proof::Loaded(program)) => {
+                if let Some(call) = program.volatile() {
+                    eprintln!(
+                        "warning: policy verdicts are not cached, since the policy calls {call}"
+                    );
+                }
+                format!("at revision {}", program.revision())
+            }
+            Ok(Proof::Unasked) => {
+                let endpoint = &config.fixed.policy.opa.endpoint;
+                format!("of OPA at {endpoint}, which was not asked")
+            }
             Err(error) => {
                 complain(&error);
                 return ExitCode::from(BAD_CONFIG);
             }
         };
-        if let Some(call) = policy.volatile() {
-            eprintln!("warning: policy verdicts are not cached, since the policy calls {call}");
-        }
         let shadowed = config.rules.routes.in_shadow_mode().count();
         println!(
-            "sound: {} routes ({shadowed} in shadow mode), policy {} at revision {}",
+            "sound: {} routes ({shadowed} in shadow mode), policy {} {policy}",
             config.rules.routes.len(),
             config.fixed.policy.path,
-            policy.revision(),
         );
         ExitCode::SUCCESS
     }

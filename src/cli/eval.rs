@@ -11,9 +11,10 @@ use crate::app::rehearsal_authority;
 use crate::authority::{Decision, Findings, Outcome, Rules, Step};
 use crate::clock::{SystemClock, Timestamp};
 use crate::config::Listen;
-use crate::grpc::{Address, Rehearsal, RequestFlags};
+use crate::grpc::{Rehearsal, RequestFlags};
 use crate::identity::{MeshPeer, Peer, SpiffePattern, Svid};
 use crate::permission::{Reason, Tier};
+use crate::socket::Address;
 
 use super::{BAD_CONFIG, ConfigSource, complain};
 
@@ -25,7 +26,8 @@ Describe the request with flags, or pass `-` to read a CheckRequest in protobuf 
   attache eval --dev --caller spiffe://example.org/svc/reporting --path /documents/42
   attache eval --config attache.yaml --json - < check-request.json
 
-The first of listen.ext_authz is taken for the listener that was asked. No server is asked and no audit record written.
+The first of listen.ext_authz is taken for the listener that was asked. No server is asked, but OPA where it is the
+judge, and no audit record is written.
 
 Exit code: 0 allowed, 3 denied, 2 wrong use or configuration.")]
 pub(super) struct Eval {

@@ -7,11 +7,12 @@ mod listen;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::authority::{ContextNames, Rules};
+use crate::authority::{ContextNames, INQUIRY_TIME, LONGEST_INQUIRY, Rules};
 use crate::grpc::Limits;
 use crate::identity::TrustDomain;
 use crate::operation::{Fallback, RouteConfig, RouteTable};
@@ -19,7 +20,7 @@ use crate::permission::{AgentList, TierTable, WorkloadConfig};
 use crate::{audit, identity, policy, telemetry, tls};
 
 pub use collect::Problem;
-pub use listen::{ExtAuthzListener, Listen};
+pub use listen::{ExtAuthzListener, Listen, TlsListener};
 
 /// A whole configuration, sound in itself.
 #[derive(Debug)]
@@ -211,6 +212,12 @@ impl Config {
         }
         problems.extend(context_problems(&raw.context));
         problems.extend(raw.strangers());
+        let of_policy = raw.policy.problems(raw.mode == Mode::Production);
+        problems.extend(
+            of_policy
+                .into_iter()
+                .map(|(path, what)| Problem::new(path, what)),
+        );
         let routes = RouteTable::compile(&raw.routes).unwrap_or_else(|faults| {
             problems.extend(
                 faults
@@ -224,6 +231,12 @@ impl Config {
         };
         let mut warnings = warnings(&raw.tiers, &raw.agents, &raw.workloads, &routes);
         warnings.extend(raw.listen.warnings(&raw.identity, &raw.tls));
+        let of_policy = raw.policy.warnings();
+        warnings.extend(
+            of_policy
+                .into_iter()
+                .map(|(path, what)| Problem::new(path, what)),
+        );
         let (peps, identifier) = raw.identity.build(trust_domain.clone());
         Ok(Self {
             rules: Rules {
@@ -237,6 +250,8 @@ impl Config {
                 },
                 tiers: raw.tiers,
                 context: raw.context,
+                inquiry_time: inquiry_time(&raw.policy),
+                input: raw.policy.input,
                 revision: revision(text),
             },
             fixed: Fixed {
@@ -254,6 +269,14 @@ impl Config {
             warnings,
         })
     }
+}
+
+/// What one answer of the engine may take, as far as calls may take that long at all.
+fn inquiry_time(policy: &policy::Config) -> Duration {
+    policy
+        .patience()
+        .unwrap_or(INQUIRY_TIME)
+        .min(LONGEST_INQUIRY)
 }
 
 /// The reader's message says by itself that it is an error; so does whoever prints the problem.
@@ -380,6 +403,21 @@ mod tests {
             mistakes(text),
             ["agents[0]", "workloads[0].match", "identity.xfcc_hops[0]"]
         );
+    }
+
+    #[test]
+    fn programs_wait_for_opa_as_long_as_opa_is_waited_for() {
+        let time = |policy: &str| {
+            let text = format!("{{trust_domain: example.org, policy: {{{policy}}}}}");
+            let config = Config::parse(&text, Path::new("attache.yaml")).unwrap();
+            config.rules.inquiry_time
+        };
+        assert_eq!(time("opa: {timeout: 1s}"), INQUIRY_TIME);
+        assert_eq!(
+            time("engine: opa, opa: {timeout: 1s}"),
+            Duration::from_secs(1)
+        );
+        assert_eq!(time("engine: opa, opa: {timeout: 1m}"), LONGEST_INQUIRY);
     }
 
     #[test]

@@ -12,10 +12,17 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::lifecycle::{Readiness, Shutdown};
 
-use super::EXT_AUTHZ;
+use super::{AUTHORIZATION, EXT_AUTHZ};
 
 /// The services that health checks may ask for.
-pub const HEALTH_SERVICES: [&str; 5] = ["", "liveness", "readiness", "startup", EXT_AUTHZ];
+pub const HEALTH_SERVICES: [&str; 6] = [
+    "",
+    "liveness",
+    "readiness",
+    "startup",
+    EXT_AUTHZ,
+    AUTHORIZATION,
+];
 
 /// What a health check learns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +117,7 @@ pub async fn health_routes(
             }
         }
     };
+    let service = service.max_decoding_message_size(MAX_MESSAGE);
     let routes = tonic::service::Routes::new(service).into_axum_router();
     (routes, follow)
 }
@@ -150,3 +158,6 @@ pub async fn query_health(
         Err(status) => Err(HealthClientError::Call(Box::new(status))),
     }
 }
+
+/// Bytes of a request: the name of a service.
+const MAX_MESSAGE: usize = 4 * 1024;

@@ -2,11 +2,15 @@
 
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use tokio::sync::Semaphore;
+
+use crate::socket::Terms;
 
 /// The `limits` section of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -24,20 +28,21 @@ pub struct Limits {
     /// Streams one connection may have open. A proxy uses a fresh connection before it learns the limit, and what it
     /// puts above is refused; keep it above `max_in_flight`, which answers `overloaded` instead.
     pub max_streams: NonZeroU32,
-    /// Open connections over all listeners, 1 to 1000000; further ones wait unaccepted.
+    /// Open connections over all listeners of a kind, 1 to 1000000; further ones wait unaccepted. Listeners of another
+    /// kind have places of their own: whoever fills one kind does not close another.
     #[serde(deserialize_with = "count")]
     pub max_connections: usize,
-    /// Requests under decision over all connections, 1 to 1000000; further ones are denied as `overloaded`.
+    /// Requests under decision over all connections of a kind, 1 to 1000000; further ones are denied as `overloaded`.
     #[serde(deserialize_with = "count")]
     pub max_in_flight: usize,
     /// How long a client may take for a TLS handshake, and for the preface of HTTP/2 on every listener, 100ms to 1m.
     #[serde(deserialize_with = "handshake_timeout")]
     pub handshake_timeout: Duration,
-    /// TLS handshakes under way on one listener of one worker, 1 to 1000000; above, the oldest is given up.
+    /// TLS handshakes under way on one listener of one thread, 1 to 1000000; above, the oldest is given up.
     #[serde(deserialize_with = "count")]
     pub max_handshakes: usize,
-    /// After this time, 1s to 1d, a TLS client is asked to connect again, with the certificate it has then. Requests
-    /// under way finish.
+    /// After this time, 1s to 1d, a client is asked to connect again, with the certificate it has then. Requests under
+    /// way finish; a client that stays all the same is cut off `request_timeout` and five seconds later.
     #[serde(deserialize_with = "max_connection_age")]
     pub max_connection_age: Duration,
     /// How long a stop waits for what is under way, at most 1h.
@@ -61,6 +66,27 @@ impl Default for Limits {
         }
     }
 }
+
+impl Limits {
+    /// The terms of one kind of listener, with places of its own. A client that is asked to leave has time for a request
+    /// that takes `longest`, and five seconds.
+    pub fn terms(&self, longest: Duration) -> Terms {
+        Terms {
+            places: Arc::new(Semaphore::new(self.max_connections)),
+            patience: self.handshake_timeout,
+            most_handshakes: self.max_handshakes,
+            age: self.max_connection_age,
+            leave: longest + PARTING,
+        }
+    }
+
+    /// The largest message, in bytes.
+    pub fn message_bytes(&self) -> usize {
+        usize::try_from(self.max_message.as_u64()).unwrap_or(usize::MAX)
+    }
+}
+
+const PARTING: Duration = Duration::from_secs(5);
 
 fn request_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     duration(

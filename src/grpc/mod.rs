@@ -1,59 +1,73 @@
-//! The gRPC doors: Envoy's `ext_authz` and the standard health service.
+//! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs, and the [`Services`] that workloads and
+//! people reach.
 //!
-//! Turns wire messages into attache's own words and back; decides nothing itself. Every fault on the way becomes an
-//! explicit denial ([`rescue`]); connections and messages are bounded by [`Limits`].
+//! Turns wire messages into attache's own words and back; decides nothing itself. On `ext_authz` every fault on the way
+//! becomes an explicit denial ([`rescue`]), elsewhere an error of the call ([`guard`]); connections and messages are
+//! bounded by [`Limits`].
 
 mod answer;
+mod attributes;
+mod authorization;
 mod connection;
+mod deadline;
 mod ext_authz;
-mod handshakes;
+mod guard;
 mod health;
 mod limits;
-mod listener;
 mod proto;
 mod rehearsal;
 mod request;
 mod rescue;
 mod response;
+mod server;
+mod services;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tonic::transport::Server;
 
 use crate::authority::Authority;
 use crate::lifecycle::Shutdown;
+use crate::socket::{Address, Bound};
 
+pub use authorization::{AddressError, AuthorizationClient};
 pub use health::{HEALTH_SERVICES, HealthClientError, ServingStatus, health_routes, query_health};
 pub use limits::Limits;
-pub use listener::{Address, BindError, Bound, SocketFile};
 pub use rehearsal::{Rehearsal, RehearsalError, RequestFlags};
+pub use services::{LONGEST_CALL, MeshServer, Services};
 
 use ext_authz::ExtAuthz;
-use handshakes::HandshakeLimits;
 use proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
-use rescue::RescueLayer;
+use rescue::{Door, RescueLayer};
+use server::Entrance;
 
 /// The name of Envoy's authorization service, as health checks ask for it.
 pub const EXT_AUTHZ: &str = "envoy.service.auth.v3.Authorization";
+/// The name of our own service of decisions, as health checks ask for it.
+pub const AUTHORIZATION: &str = authorization::NAME;
 
-/// Serves `ext_authz` on sockets; shared by all listeners and workers.
+/// Serves `ext_authz` on sockets, and decisions for programs on those of them that are Unix sockets; shared by all
+/// listeners and workers.
 #[derive(Debug, Clone)]
 pub struct ExtAuthzServer {
     authority: Arc<Authority>,
     limits: Limits,
     in_flight: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
+    entrance: Entrance,
+    /// Calls of programs may take long, and must not take a proxy's place.
+    inquiries: Arc<Semaphore>,
 }
 
 impl ExtAuthzServer {
     /// A server that answers by `authority`, within `limits` over all its listeners.
     pub fn new(authority: Arc<Authority>, limits: Limits) -> Self {
+        let longest = limits.request_timeout + STALL_MARGIN;
         Self {
             in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
-            connections: Arc::new(Semaphore::new(limits.max_connections)),
+            entrance: Entrance::new(Arc::clone(&authority), &limits, longest),
+            inquiries: Arc::new(Semaphore::new(limits.max_in_flight)),
             authority,
             limits,
         }
@@ -61,49 +75,32 @@ impl ExtAuthzServer {
 
     /// Serves one socket on the current runtime, until a stop begins and what is under way has finished.
     pub async fn serve(self, bound: Bound, shutdown: Shutdown) -> io::Result<()> {
-        let Self {
-            authority,
-            limits,
-            in_flight,
-            connections,
-        } = self;
         let rescue = RescueLayer {
-            authority: Arc::clone(&authority),
-            in_flight,
+            authority: Arc::clone(&self.authority),
+            door: Door::Proxy,
+            in_flight: self.in_flight,
             // The decision keeps its own, shorter limit; this one ends requests that never arrive whole.
-            time_limit: limits.request_timeout + STALL_MARGIN,
+            time_limit: self.limits.request_timeout + STALL_MARGIN,
         };
-        let errors = {
-            let authority = Arc::clone(&authority);
-            move || authority.metrics().accept_error()
+        // On TCP, anything in the pod could ask about anybody.
+        let decisions = match bound.address() {
+            Address::Unix { .. } => Some(authorization::service(
+                Arc::clone(&self.authority),
+                &self.limits,
+                self.inquiries,
+            )),
+            Address::Tcp(_) => None,
         };
-        let handshakes = HandshakeLimits {
-            time: limits.handshake_timeout,
-            most: limits.max_handshakes,
-        };
-        // A proxy that was given a new certificate shows it on new connections only.
-        let age = bound.is_secured().then_some(limits.max_connection_age);
-        let incoming = bound.accept(connections, handshakes, shutdown.clone(), errors)?;
-        let message = usize::try_from(limits.max_message.as_u64()).unwrap_or(usize::MAX);
-        let service = AuthorizationServer::new(ExtAuthz::new(authority, limits.request_timeout))
-            .max_decoding_message_size(message);
-        let builder = match age {
-            // No grace: tonic would cut connections off hard at its end instead of asking clients to leave.
-            Some(age) => Server::builder().max_connection_age(age),
-            None => Server::builder(),
-        };
-        builder
-            .max_concurrent_streams(limits.max_streams.get())
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .http2_max_header_list_size(MAX_HEADER_LIST)
-            .http2_max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
-            .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+        let check = ExtAuthz::new(self.authority, self.limits.request_timeout);
+        let service =
+            AuthorizationServer::new(check).max_decoding_message_size(self.limits.message_bytes());
+        let connections = self.entrance.connections(bound, shutdown.clone())?;
+        self.entrance
+            .server()
             .layer(rescue)
             .add_service(service)
-            .serve_with_incoming_shutdown(incoming, async move { shutdown.draining().await })
+            .add_optional_service(decisions)
+            .serve_with_incoming_shutdown(connections, async move { shutdown.draining().await })
             .await
             .map_err(io::Error::other)
     }
@@ -111,11 +108,3 @@ impl ExtAuthzServer {
 
 /// How much longer than a decision a request may take to arrive.
 const STALL_MARGIN: Duration = Duration::from_millis(50);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of one request's header list; a CheckRequest carries the client's headers in its message, not here.
-const MAX_HEADER_LIST: u32 = 16 * 1024;
-const MAX_LOCAL_RESETS: usize = 128;
-const MAX_PENDING_RESETS: usize = 20;
-const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;

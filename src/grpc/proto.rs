@@ -8,6 +8,12 @@
     reason = "generated code"
 )]
 
+pub mod attache {
+    pub mod v1 {
+        tonic::include_proto!("attache.v1");
+    }
+}
+
 pub mod envoy {
     pub mod config {
         pub mod core {

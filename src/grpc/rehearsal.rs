@@ -99,7 +99,7 @@ impl Rehearsal {
                     .explain(&question, Deadline::after(time_limit))
                     .await
             }
-            Err(denial) => (authority.refuse(peer, denial), Findings::default()),
+            Err(denial) => (authority.refuse(&peer, denial), Findings::default()),
         }
     }
 }

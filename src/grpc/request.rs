@@ -34,6 +34,7 @@ pub(super) fn question(request: &CheckRequest, peer: Peer) -> Result<Question<'_
             .and_then(|it| filled(&it.principal)),
         extensions: &attributes.context_extensions,
         http,
+        attributes: Some(attributes),
     })
 }
 

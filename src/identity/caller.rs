@@ -97,6 +97,9 @@ pub enum ClaimError {
     /// `source.certificate`.
     #[error("source.certificate is not a valid X509-SVID")]
     Certificate(#[source] LeafError),
+    /// The caller that a question names in words, without a request.
+    #[error("the caller is not a SPIFFE ID")]
+    Named(#[source] SpiffeIdError),
     /// `source.principal`.
     #[error("source.principal is not a SPIFFE ID")]
     Principal(#[source] SpiffeIdError),
@@ -158,6 +161,13 @@ impl Identifier {
         };
         self.check_trust_domain(&caller.id)?;
         Ok(caller)
+    }
+
+    /// The caller that an asker names where there is no request. No header could have forwarded it.
+    pub fn named(&self, id: &str) -> Result<SpiffeId, CallerError> {
+        let id = id.parse().map_err(ClaimError::Named)?;
+        self.check_trust_domain(&id)?;
+        Ok(id)
     }
 
     /// The client of Envoy's own connection, of an accepted trust domain.

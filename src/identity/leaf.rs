@@ -313,7 +313,7 @@ fn malformed(error: x509_parser::nom::Err<X509Error>) -> LeafError {
 }
 
 /// Moments before 1970 become 1970: long past either way.
-fn timestamp(unix_seconds: i64) -> Timestamp {
+pub(super) fn timestamp(unix_seconds: i64) -> Timestamp {
     Timestamp::from_unix_seconds(u64::try_from(unix_seconds).unwrap_or(0))
 }
 

@@ -25,9 +25,9 @@ mod tests;
 
 pub use caller::{Caller, CallerError, ClaimError, Claims, Forwarding, Identifier};
 pub use config::{Config, Xfcc};
-pub use issuer::{check_intermediate, check_root};
+pub use issuer::{Validity, check_intermediate, check_root};
 pub use leaf::{LeafError, Svid};
 pub use pem::PemError;
-pub use pep::{MeshPeer, Peer, Pep, PepRules, TrustLocal, UntrustedPeer};
+pub use pep::{Asker, MeshPeer, Peer, Pep, PepRules, TrustLocal, UntrustedPeer};
 pub use spiffe_id::{SpiffeId, SpiffeIdError, SpiffePattern, TrustDomain};
 pub use xfcc::{XfccElement, XfccError};

@@ -24,6 +24,8 @@ pub enum Peer {
     },
     /// An unauthenticated TCP connection.
     Tcp(SocketAddr),
+    /// A TLS connection whose client showed no certificate. It is nobody, wherever it comes from.
+    Anonymous(SocketAddr),
     /// A mutual TLS connection.
     Mesh(MeshPeer),
 }
@@ -47,6 +49,15 @@ pub enum Pep {
     Loopback,
     /// A proxy with a certificate that `peps` names.
     Mesh,
+}
+
+/// A peer that may ask for decisions in words of its own, and about whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asker {
+    /// About any caller.
+    Pep(Pep),
+    /// About itself only: a workload that `peps` does not name.
+    Itself(SpiffeId),
 }
 
 /// How far peers without a certificate are trusted.
@@ -93,6 +104,9 @@ pub enum UntrustedPeer {
     /// A TCP peer from somewhere else, or `trust_local` is not `loopback`.
     #[error("TCP peer `{0}` is not trusted")]
     Tcp(SocketAddr),
+    /// A TLS peer that showed no certificate.
+    #[error("TLS peer `{0}` showed no certificate")]
+    Anonymous(SocketAddr),
     /// The certificate was valid when the connection was made and is no longer.
     #[error("the certificate of proxy `{0}` is not valid now")]
     Expired(SpiffeId),
@@ -124,6 +138,7 @@ impl PepRules {
     pub fn judge(&self, peer: &Peer, now: Timestamp) -> Result<Pep, UntrustedPeer> {
         match (peer, self.trust_local) {
             (Peer::Mesh(peer), _) => self.judge_mesh(peer, now),
+            (Peer::Anonymous(address), _) => Err(UntrustedPeer::Anonymous(*address)),
             (Peer::Unix { .. }, TrustLocal::None) => Err(UntrustedPeer::Unix),
             (Peer::Unix { uid }, TrustLocal::Unix | TrustLocal::Loopback) => {
                 self.check_uid(*uid)?;
@@ -136,6 +151,18 @@ impl PepRules {
             (Peer::Tcp(address), TrustLocal::None | TrustLocal::Unix | TrustLocal::Loopback) => {
                 Err(UntrustedPeer::Tcp(*address))
             }
+        }
+    }
+
+    /// About whom `peer` may ask at `now` without a request in hand; an error where it may not ask at all.
+    pub fn judge_asker(&self, peer: &Peer, now: Timestamp) -> Result<Asker, UntrustedPeer> {
+        match (self.judge(peer, now), peer) {
+            (Ok(pep), _) => Ok(Asker::Pep(pep)),
+            // Its certificate is good, else it would be another error.
+            (Err(UntrustedPeer::NotAPep(id)), Peer::Mesh(_)) if self.accepts(&id) => {
+                Ok(Asker::Itself(id))
+            }
+            (Err(error), _) => Err(error),
         }
     }
 
@@ -153,12 +180,15 @@ impl PepRules {
         if !peer.vouched {
             return Err(UntrustedPeer::NotVouched(id.clone()));
         }
-        let accepted = self.trust_domains.iter().any(|domain| domain.contains(id));
-        if accepted && self.peps.iter().any(|pattern| pattern.matches(id)) {
+        if self.accepts(id) && self.peps.iter().any(|pattern| pattern.matches(id)) {
             Ok(Pep::Mesh)
         } else {
             Err(UntrustedPeer::NotAPep(id.clone()))
         }
+    }
+
+    fn accepts(&self, id: &SpiffeId) -> bool {
+        self.trust_domains.iter().any(|domain| domain.contains(id))
     }
 
     fn check_uid(&self, uid: Option<u32>) -> Result<(), UntrustedPeer> {

@@ -12,6 +12,7 @@
 mod body;
 mod fallback;
 mod host;
+mod parameters;
 mod path;
 mod route;
 mod table;
@@ -22,9 +23,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use body::{Body, BodyProblem, BodyRule};
+pub use body::{Body, BodyProblem, BodyRule, ParsedBody};
 pub use fallback::{ACTION_KEY, ExtensionProblem, Fallback, RESOURCE_KEY};
 pub use host::{Host, HostProblem};
+pub use parameters::{ParameterProblem, parameters};
 pub use path::{NormalPath, PathProblem, Target, split};
 pub use route::{Methods, RouteConfig};
 pub use table::{Problem, RouteTable};

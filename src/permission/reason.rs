@@ -49,6 +49,12 @@ pub enum Reason {
     PolicyError,
     /// Policy evaluation took longer than its limit.
     PolicyTimeout,
+    /// The policy engine can't be reached or can't answer now.
+    PolicyUnavailable,
+    /// The policy engine sent no usable answer.
+    PolicyMalformed,
+    /// The policy engine failed again and again and is not asked at the moment.
+    CircuitOpen,
     /// No decision within the deadline.
     DeadlineExceeded,
     /// More requests than the configured limits admit.
@@ -72,7 +78,7 @@ pub enum Class {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::NoIdentity,
         Self::InvalidIdentity,
         Self::IdentityMismatch,
@@ -92,6 +98,9 @@ impl Reason {
         Self::PolicyUndefined,
         Self::PolicyError,
         Self::PolicyTimeout,
+        Self::PolicyUnavailable,
+        Self::PolicyMalformed,
+        Self::CircuitOpen,
         Self::DeadlineExceeded,
         Self::Overloaded,
         Self::RequestTooLarge,
@@ -120,6 +129,9 @@ impl Reason {
             Self::PolicyUndefined => "policy_undefined",
             Self::PolicyError => "policy_error",
             Self::PolicyTimeout => "policy_timeout",
+            Self::PolicyUnavailable => "policy_unavailable",
+            Self::PolicyMalformed => "policy_malformed",
+            Self::CircuitOpen => "circuit_open",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Overloaded => "overloaded",
             Self::RequestTooLarge => "request_too_large",
@@ -149,6 +161,9 @@ impl Reason {
             | Self::PolicyUndefined => Class::Refused,
             Self::PolicyError
             | Self::PolicyTimeout
+            | Self::PolicyUnavailable
+            | Self::PolicyMalformed
+            | Self::CircuitOpen
             | Self::DeadlineExceeded
             | Self::Overloaded
             | Self::RequestTooLarge
@@ -176,7 +191,11 @@ impl Reason {
             Self::ApprovalRequired => "this operation needs a person's approval",
             Self::PolicyDenied => "policy denies this operation",
             Self::PolicyUndefined => "policy does not allow this operation",
-            Self::PolicyError | Self::PolicyTimeout => "policy could not be evaluated",
+            Self::PolicyError
+            | Self::PolicyTimeout
+            | Self::PolicyUnavailable
+            | Self::PolicyMalformed
+            | Self::CircuitOpen => "policy could not be evaluated",
             Self::DeadlineExceeded => "no decision was reached in time",
             Self::Overloaded => "too many requests are being decided",
             Self::RequestTooLarge => "the request is too large to be decided",

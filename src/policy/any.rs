@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
-use super::{Context, Input, Protocol, RequestInput};
+use super::{Context, EnvoyInput, Input, Protocol, RequestInput};
 use crate::clock::Timestamp;
 use crate::permission::Tier;
 
@@ -33,6 +33,26 @@ fn any_texts() -> impl Strategy<Value = BTreeMap<String, String>> {
 }
 
 prop_compose! {
+    fn any_envoy()(
+        attributes in prop::collection::btree_map(".{0,4}", any_json(), 0..4),
+        parsed_path in prop::collection::vec(".{0,4}", 0..3),
+        parsed_query in
+            prop::collection::btree_map(".{0,4}", prop::collection::vec(".{0,4}", 0..3), 0..3),
+        parsed_body in any_json(),
+        (truncated_body, lasting) in (any::<bool>(), any::<bool>()),
+    ) -> EnvoyInput {
+        EnvoyInput {
+            attributes: attributes.into_iter().collect(),
+            parsed_path,
+            parsed_query,
+            parsed_body,
+            truncated_body,
+            lasting,
+        }
+    }
+}
+
+prop_compose! {
     pub(super) fn any_input()(
         path in "/[a-z0-9]{1,8}",
         target in proptest::option::of("/[a-z0-9]{1,8}"),
@@ -44,7 +64,11 @@ prop_compose! {
         protocol in prop_oneof![Just(Protocol::Http), Just(Protocol::Grpc)],
         (method, host, query_path) in (".{0,6}", ".{0,6}", ".{0,6}"),
         body in proptest::option::of(any_json()),
+        given in proptest::option::of(prop::collection::btree_map(".{0,4}", any_json(), 0..4)),
+        envoy in proptest::option::of(any_envoy()),
     ) -> Input {
+        let http = given.is_none();
+        let texts = |texts| if http { texts } else { BTreeMap::new() };
         Input {
             caller: format!("spiffe://example.org{path}").parse().unwrap(),
             target: target.map(|path| format!("spiffe://other.example{path}").parse().unwrap()),
@@ -52,8 +76,14 @@ prop_compose! {
             resource: resource.parse().unwrap(),
             tier,
             timestamp: Timestamp::from_unix_seconds(seconds),
-            context: Context { headers, extensions, attributes: Arc::new(attributes) },
-            request: RequestInput { protocol, method, host, path: query_path, params, body },
+            context: Context {
+                headers: texts(headers),
+                extensions: texts(extensions),
+                attributes: Arc::new(texts(attributes)),
+                given: given.into_iter().flatten().collect(),
+            },
+            request: http.then_some(RequestInput { protocol, method, host, path: query_path, params, body }),
+            envoy: envoy.map(Box::new),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The `policy` section of the configuration: which engine decides, which rule it is asked for, and where its files are.
+//! The `policy` section of the configuration: which engine decides, which rule it is asked for, and where it is.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,29 +8,41 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::source::Wanted;
-use super::{CacheConfig, EmbeddedEngine, LoadError, Program, Sources};
+use super::{
+    BreakerSettings, CacheConfig, EmbeddedEngine, InputForm, LoadError, Opa, Program, Sources,
+};
 
 /// The `policy` section.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// What evaluates policy. `embedded` is the only choice of this version.
+    /// What evaluates policy.
     pub engine: EngineKind,
     /// The decision to ask for, as package and rule: `agentweave/authz/allow` is `data.agentweave.authz.allow`.
     pub path: DecisionPath,
+    /// Which words policy reads and answers in: attache's own, or those of opa-envoy-plugin as well.
+    pub input: InputForm,
     /// Settings of the embedded engine.
     pub embedded: Embedded,
+    /// Settings of the OPA engine.
+    pub opa: Opa,
+    /// Whether a request is denied where asking policy failed. `false` is for development only.
+    pub default_deny: bool,
+    /// When an engine outside this process is given up, and tried again. The embedded one is always asked.
+    pub breaker: BreakerSettings,
     /// How verdicts are remembered.
     pub cache: CacheConfig,
 }
 
 /// What evaluates policy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(rename_all = "lowercase")]
 pub enum EngineKind {
     /// Rego, inside this process.
     #[default]
     Embedded,
+    /// An OPA, over its REST API.
+    Opa,
 }
 
 /// Settings of the embedded engine.
@@ -77,7 +89,8 @@ impl Config {
         for _attempt in 0..ATTEMPTS {
             let again = self.sources(base)?;
             if again == sources {
-                return Program::compile(&sources, &self.path, self.embedded.time_limit);
+                let limit = self.embedded.time_limit;
+                return Program::compile_for(&sources, &self.path, limit, self.input);
             }
             sources = again;
         }
@@ -88,9 +101,41 @@ impl Config {
     }
 
     /// Loads the policy into an engine that can load it again.
-    pub fn build(self, base: PathBuf) -> Result<EmbeddedEngine, Vec<LoadError>> {
+    pub fn embedded_engine(self, base: PathBuf) -> Result<EmbeddedEngine, Vec<LoadError>> {
         let program = self.load(&base)?;
         Ok(EmbeddedEngine::reloadable(program, self, base))
+    }
+
+    /// What can't be meant, by key, and what to do about it. `production` is whether switches for development are refused.
+    pub fn problems(&self, production: bool) -> Vec<(&'static str, &'static str)> {
+        let mut problems = match self.engine {
+            EngineKind::Embedded => Vec::new(),
+            EngineKind::Opa => self.opa.problems(),
+        };
+        if production && !self.default_deny {
+            problems.push((
+                "policy.default_deny",
+                "false allows requests that policy was never asked about; \
+                 leave it out, or write `mode: development`",
+            ));
+        }
+        problems
+    }
+
+    /// What is allowed but probably not meant, by key.
+    pub fn warnings(&self) -> Vec<(&'static str, &'static str)> {
+        match self.engine {
+            EngineKind::Embedded => Vec::new(),
+            EngineKind::Opa => self.opa.warnings(),
+        }
+    }
+
+    /// How long an answer may take, where the engine has a limit of its own for that.
+    pub fn patience(&self) -> Option<Duration> {
+        match self.engine {
+            EngineKind::Embedded => None,
+            EngineKind::Opa => Some(self.opa.timeout),
+        }
     }
 
     /// The files as they are now.
@@ -115,6 +160,21 @@ impl Config {
     }
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            engine: EngineKind::default(),
+            path: DecisionPath::default(),
+            input: InputForm::default(),
+            embedded: Embedded::default(),
+            opa: Opa::default(),
+            breaker: BreakerSettings::default(),
+            cache: CacheConfig::default(),
+            default_deny: true,
+        }
+    }
+}
+
 impl Default for Embedded {
     fn default() -> Self {
         Self {
@@ -122,22 +182,6 @@ impl Default for Embedded {
             data: Vec::new(),
             reload: true,
             time_limit: Duration::from_millis(50),
-        }
-    }
-}
-
-impl TryFrom<String> for EngineKind {
-    type Error = String;
-
-    fn try_from(word: String) -> Result<Self, String> {
-        match word.as_str() {
-            "embedded" => Ok(Self::Embedded),
-            "opa" => Err(
-                "engine `opa` is not part of this version: write `embedded` and name the Rego modules under \
-                 policy.embedded.modules"
-                    .to_owned(),
-            ),
-            _ => Err(format!("`{word}` is not a policy engine: write embedded")),
         }
     }
 }
@@ -258,10 +302,65 @@ mod tests {
     }
 
     #[test]
+    fn opa_is_asked_at_its_own_port_unless_told_otherwise() {
+        let config = parse("engine: opa").unwrap();
+        assert_eq!(config.engine, EngineKind::Opa);
+        assert!(config.default_deny);
+        assert_eq!(config.opa.endpoint.to_string(), "http://localhost:8181");
+        assert_eq!(config.opa.timeout, Duration::from_secs(5));
+        assert!(!config.opa.readiness);
+        assert_eq!(config.problems(true), []);
+        assert_eq!(config.warnings(), []);
+    }
+
+    #[test]
+    fn settings_of_opa_that_contradict_each_other_are_refused() {
+        let keys = |yaml: &str| -> Vec<_> {
+            let problems = parse(yaml).unwrap().problems(true);
+            problems.into_iter().map(|(key, _)| key).collect()
+        };
+        for (yaml, expected) in [
+            (
+                "{engine: opa, opa: {endpoint: 'https://opa'}}",
+                "policy.opa.ca_file",
+            ),
+            (
+                "{engine: opa, opa: {endpoint: 'unix:///opa', ca_file: a.pem}}",
+                "policy.opa.ca_file",
+            ),
+            (
+                "{engine: opa, opa: {endpoint: 'http://opa', token_file: token}}",
+                "policy.opa.token_file",
+            ),
+        ] {
+            assert_eq!(keys(yaml), [expected], "{yaml}");
+        }
+        // What is not in use is no mistake.
+        assert_eq!(keys("opa: {endpoint: 'https://opa'}"), [""; 0]);
+        let exposed = parse("{engine: opa, opa: {endpoint: 'http://opa'}}").unwrap();
+        assert_eq!(exposed.warnings()[0].0, "policy.opa.endpoint");
+    }
+
+    /// B10.
+    #[test]
+    fn allowing_without_policy_is_refused_in_production() {
+        let config = parse("default_deny: false").unwrap();
+        assert_eq!(config.problems(true)[0].0, "policy.default_deny");
+        assert_eq!(config.problems(false), []);
+    }
+
+    #[test]
     fn what_can_not_be_meant_is_refused_with_a_sentence() {
         for (yaml, expected) in [
-            ("engine: opa", "not part of this version"),
-            ("engine: cedar", "`cedar` is not a policy engine"),
+            ("opa: {endpoint: opa}", "http://HOST:PORT"),
+            ("opa: {timeout: 0s}", "out of range"),
+            ("opa: {timeout: 2m}", "out of range"),
+            ("opa: {max_in_flight: 0}", "1 to 100000"),
+            ("opa: {max_response: 10B}", "1KiB to 16MiB"),
+            ("opa: {health: all}", "all"),
+            ("opa: {health_interval: 1ms}", "out of range"),
+            ("opa: {endpiont: a}", "endpiont"),
+            ("engine: cedar", "unknown variant `cedar`"),
             ("embedded: {time_limit: 0s}", "longer than 0"),
             ("embedded: {time_limit: soon}", "soon"),
             ("embedded: {modles: []}", "modles"),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
+use super::{EnvoyInput, InputForm};
 use crate::clock::Timestamp;
 use crate::identity::SpiffeId;
 use crate::permission::{Action, Resource, Tier};
@@ -28,13 +29,15 @@ pub struct Input {
     pub tier: Tier,
     /// When the question was put.
     pub timestamp: Timestamp,
-    /// What configuration declares as context.
+    /// What configuration declares as context, or what the asker gave.
     pub context: Context,
-    /// The request itself.
-    pub request: RequestInput,
+    /// The request itself, where there is one.
+    pub request: Option<RequestInput>,
+    /// The same request in the words of opa-envoy-plugin, where configuration asks for them.
+    pub envoy: Option<Box<EnvoyInput>>,
 }
 
-/// The request attributes that configuration lets policy see.
+/// The request attributes that configuration lets policy see; or, where there is no request, what the asker gave.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Context {
     /// Declared request headers that were present, by lower-case name.
@@ -46,6 +49,9 @@ pub struct Context {
     /// The route's own attributes.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: Arc<BTreeMap<String, String>>,
+    /// Members of any name, as an asker without a request gave them; everything above is empty then.
+    #[serde(flatten)]
+    pub given: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The HTTP side of the question, after normalisation.
@@ -78,6 +84,32 @@ pub enum Protocol {
 }
 
 impl Input {
+    /// The words it is put in, and may be answered in.
+    pub fn form(&self) -> InputForm {
+        match self.envoy {
+            None => InputForm::Attache,
+            Some(_) => InputForm::Envoy,
+        }
+    }
+
+    /// Whether an answer can serve other requests: nothing in the document but `timestamp` is of this request alone.
+    pub fn is_cacheable(&self) -> bool {
+        self.envoy.as_ref().is_none_or(|envoy| envoy.lasting)
+    }
+
+    /// [`Input::made_up`], in these words.
+    pub(super) fn made_up_in(form: InputForm) -> Self {
+        let mut input = Self::made_up();
+        if form == InputForm::Envoy
+            && let Some(RequestInput {
+                method, host, path, ..
+            }) = &input.request
+        {
+            input.envoy = Some(Box::new(EnvoyInput::made_up(method, host, path)));
+        }
+        input
+    }
+
     /// A request that nobody made, with every fact present, to try a policy on.
     #[expect(
         clippy::expect_used,
@@ -93,14 +125,15 @@ impl Input {
             tier: Tier::Free,
             timestamp: Timestamp::from_unix_seconds(1_767_225_600),
             context: Context::default(),
-            request: RequestInput {
+            request: Some(RequestInput {
                 protocol: Protocol::Http,
                 method: "GET".to_owned(),
                 host: "trial.invalid".to_owned(),
                 path: "/trial/1".to_owned(),
                 params: BTreeMap::new(),
                 body: None,
-            },
+            }),
+            envoy: None,
         }
     }
 }
@@ -119,7 +152,18 @@ impl Serialize for Input {
         map.serialize_entry("tier", &self.tier)?;
         map.serialize_entry("timestamp", &self.timestamp)?;
         map.serialize_entry("context", &self.context)?;
-        map.serialize_entry("request", &self.request)?;
+        if let Some(request) = &self.request {
+            map.serialize_entry("request", request)?;
+        }
+        if let Some(envoy) = &self.envoy {
+            let version: BTreeMap<_, _> = EnvoyInput::VERSION.into();
+            map.serialize_entry("attributes", &envoy.attributes)?;
+            map.serialize_entry("parsed_path", &envoy.parsed_path)?;
+            map.serialize_entry("parsed_query", &envoy.parsed_query)?;
+            map.serialize_entry("parsed_body", &envoy.parsed_body)?;
+            map.serialize_entry("truncated_body", &envoy.truncated_body)?;
+            map.serialize_entry("version", &version)?;
+        }
         map.end()
     }
 }

@@ -1,6 +1,7 @@
 //! What a policy may answer, and how the answer is read. The same for every engine.
 //!
-//! A boolean, or an object with a boolean `allow` and optionally `reason`, `policy_id`, `tier` and `cache`. No result at all is
+//! A boolean, or an object with a boolean `allow` and optionally `reason`, `policy_id`, `tier` and `cache`. Where policy was
+//! asked in the words of opa-envoy-plugin, also `allowed` in place of `allow`, and what [`Shaping`] holds. No result at all is
 //! [`Answer::Undefined`]. Everything else is [`PolicyError::Shape`], which refuses the request: an unknown member could be
 //! a condition that attache would have to see to, and a misspelt one was meant to be something.
 
@@ -8,16 +9,22 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::{Answer, PolicyError, Verdict};
+use super::envoy::Draft;
+use super::{Answer, InputForm, PolicyError, Verdict};
 use crate::permission::Tier;
 
-/// Reads the result of a policy; `None` where the policy defines none.
-pub(super) fn read(result: Option<&Json>, revision: &Arc<str>) -> Result<Verdict, PolicyError> {
+/// Reads the result of a policy; `None` where the policy defines none. `form` is that of the question.
+pub(super) fn read(
+    result: Option<&Json>,
+    revision: &Arc<str>,
+    form: InputForm,
+) -> Result<Verdict, PolicyError> {
     let mut verdict = Verdict {
         answer: Answer::Undefined,
         reason: None,
         policy_id: None,
         tier: None,
+        shaping: None,
         revision: Arc::clone(revision),
         cacheable: true,
         cached: false,
@@ -36,13 +43,20 @@ pub(super) fn read(result: Option<&Json>, revision: &Arc<str>) -> Result<Verdict
             )));
         }
     };
+    let mut draft = Draft::default();
     for (name, value) in members {
         match name.as_str() {
-            "allow" => verdict.answer = answer(boolean(name, value)?),
+            "allow" | "allowed" if name == "allow" || form == InputForm::Envoy => {
+                if verdict.answer != Answer::Undefined {
+                    return Err(shape("both `allow` and `allowed`".to_owned()));
+                }
+                verdict.answer = answer(boolean(name, value)?);
+            }
             "reason" => verdict.reason = Some(text(name, value)?),
             "policy_id" => verdict.policy_id = Some(text(name, value)?),
             "tier" => verdict.tier = Some(tier(name, value)?),
             "cache" => verdict.cacheable = boolean(name, value)?,
+            _ if form == InputForm::Envoy && draft.read(name, value)? => {}
             unknown => {
                 let unknown = clip(unknown, SHOWN_BYTES);
                 return Err(shape(format!("unknown member `{unknown}`")));
@@ -52,6 +66,8 @@ pub(super) fn read(result: Option<&Json>, revision: &Arc<str>) -> Result<Verdict
     if verdict.answer == Answer::Undefined {
         return Err(shape("an object without `allow`".to_owned()));
     }
+    let shaping = draft.finish(verdict.answer == Answer::Allow)?;
+    verdict.shaping = shaping.map(Arc::new);
     Ok(verdict)
 }
 
@@ -89,14 +105,15 @@ fn tier(name: &str, value: &Json) -> Result<Tier, PolicyError> {
         .map_err(|error| shape(error.to_string()))
 }
 
-fn mistyped(name: &str, expected: &str, value: &Json) -> PolicyError {
+pub(super) fn mistyped(name: &str, expected: &str, value: &Json) -> PolicyError {
+    let name = clip(name, SHOWN_BYTES);
     shape(format!(
         "`{name}` must be {expected} but is {}",
         kind(value)
     ))
 }
 
-fn shape(fault: String) -> PolicyError {
+pub(super) fn shape(fault: String) -> PolicyError {
     PolicyError::Shape(fault)
 }
 
@@ -123,7 +140,7 @@ mod tests {
     use super::*;
 
     fn read_json(result: &Json) -> Result<Verdict, PolicyError> {
-        read(Some(result), &"r1".into())
+        read(Some(result), &"r1".into(), InputForm::Attache)
     }
 
     fn fault(result: &Json) -> String {
@@ -155,7 +172,10 @@ mod tests {
 
     #[test]
     fn no_result_is_undefined() {
-        assert_eq!(read(None, &"r1".into()).unwrap().answer, Answer::Undefined);
+        for form in [InputForm::Attache, InputForm::Envoy] {
+            let verdict = read(None, &"r1".into(), form).unwrap();
+            assert_eq!(verdict.answer, Answer::Undefined);
+        }
     }
 
     /// O09, O15.
@@ -191,7 +211,11 @@ mod tests {
         assert!(cacheable(json!(true)));
         assert!(cacheable(json!({"allow": false, "cache": true})));
         assert!(!cacheable(json!({"allow": false, "cache": false})));
-        assert!(read(None, &"r1".into()).unwrap().cacheable);
+        assert!(
+            read(None, &"r1".into(), InputForm::Attache)
+                .unwrap()
+                .cacheable
+        );
     }
 
     #[test]

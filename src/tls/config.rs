@@ -1,10 +1,12 @@
 //! The `tls` section of the configuration: our certificates by name, each with where it comes from.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use futures::FutureExt as _;
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use spiffe::transport::Endpoint;
@@ -90,7 +92,10 @@ struct Entry {
 
 /// What keeps one credential current.
 #[derive(Debug)]
-pub struct Renewal(Kind);
+pub struct Renewal {
+    credential: Credential,
+    kind: Kind,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -148,7 +153,7 @@ impl Config {
                 Arc::clone(clock),
                 named,
             );
-            let renewal = match source {
+            let kind = match source {
                 Source::WorkloadApi { endpoint, hint } => {
                     Kind::Workload(WorkloadSource::new(endpoint, hint, credential.clone()))
                 }
@@ -158,9 +163,13 @@ impl Config {
                     Kind::Files(source)
                 }
             };
+            let renewal = Renewal {
+                credential: credential.clone(),
+                kind,
+            };
             Entry {
                 credential,
-                renewal: Some(Renewal(renewal)),
+                renewal: Some(renewal),
             }
         });
         Credentials {
@@ -194,11 +203,23 @@ impl Credentials {
 }
 
 impl Renewal {
-    /// Works until it is dropped, or until going on is pointless.
+    /// Works until it is dropped, or until going on is pointless. A panic ends it and is said of the credential.
     pub async fn run(self) {
-        match self.0 {
-            Kind::Workload(source) => source.run().await,
-            Kind::Files(source) => source.run().await,
-        }
+        let Self { credential, kind } = self;
+        let work = async {
+            match kind {
+                Kind::Workload(source) => source.run().await,
+                Kind::Files(source) => source.run().await,
+            }
+        };
+        watch(&credential, work).await;
+    }
+}
+
+/// A task that panics would end unseen, and its certificate would run out much later.
+pub(super) async fn watch(credential: &Credential, work: impl Future<Output = ()>) {
+    // Nothing of the work is used afterwards; what it shares with others is swapped whole.
+    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+        credential.abandon();
     }
 }

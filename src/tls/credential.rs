@@ -1,6 +1,6 @@
 //! The material in force, shared by the source that renews it and the connections that use it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -26,6 +26,8 @@ struct Shared {
     revisions: AtomicU64,
     /// Why the last offer, or the source itself, was no good; empty where it was.
     trouble: Mutex<Option<String>>,
+    /// Nobody renews it any more, and nobody was meant to stop.
+    abandoned: AtomicBool,
     clock: Arc<dyn Clock>,
     metrics: Named,
 }
@@ -61,6 +63,7 @@ impl Credential {
             material: ArcSwapOption::empty(),
             revisions: AtomicU64::new(0),
             trouble: Mutex::default(),
+            abandoned: AtomicBool::new(false),
             clock,
             metrics,
         }))
@@ -73,15 +76,23 @@ impl Credential {
 
     /// Puts material in force if it passes the gate; otherwise what was in force stays.
     pub fn offer(&self, offer: Offer) -> Result<(), MaterialError> {
-        let revision = self.0.revisions.fetch_add(1, Ordering::Relaxed) + 1;
-        let proven = Material::prove(offer, &self.0.trust_domain, revision, self.now());
-        let material = match proven {
-            Ok(material) => material,
-            Err(error) => {
-                self.reject(&sentence(&error));
-                return Err(error);
+        let accepted = self.accept_offer(offer);
+        accepted.inspect_err(|error| self.reject(&sentence(error)))
+    }
+
+    /// The same material once more, after it was refused for the time alone; silent where that is still so.
+    pub(super) fn offer_again(&self, offer: Offer) -> Result<(), MaterialError> {
+        let accepted = self.accept_offer(offer);
+        accepted.inspect_err(|error| {
+            if !error.is_of_the_clock() {
+                self.reject(&sentence(error));
             }
-        };
+        })
+    }
+
+    fn accept_offer(&self, offer: Offer) -> Result<(), MaterialError> {
+        let revision = self.0.revisions.fetch_add(1, Ordering::Relaxed) + 1;
+        let material = Material::prove(offer, &self.0.trust_domain, revision, self.now())?;
         let earlier = self.0.material.load();
         if let Some(earlier) = earlier.as_ref().filter(|it| it.svid.id != material.svid.id) {
             tracing::warn!(tls = self.name(), was = %earlier.svid.id, is = %material.svid.id, "our identity changed");
@@ -123,6 +134,19 @@ impl Credential {
         if self.0.material.swap(None).is_some() {
             self.0.metrics.withdrawn();
         }
+    }
+
+    /// Says that renewing it ended in a panic: only a new process takes it up again.
+    pub fn abandon(&self) {
+        self.0.abandoned.store(true, Ordering::Relaxed);
+        let name = self.name();
+        tracing::error!(tls = name, "renewal ended in a panic; restart");
+        self.set_trouble(Some("no longer renewed, restart".to_owned()));
+    }
+
+    /// Whether nobody renews it any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.0.abandoned.load(Ordering::Relaxed)
     }
 
     /// How it stands now.

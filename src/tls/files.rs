@@ -1,7 +1,8 @@
 //! Certificate, key and bundle from files, compared by content once a second.
 //!
 //! Files are written one after the other: a look in between finds a key that is not the certificate's, which the gate
-//! refuses; the next look finds both.
+//! refuses; the next look finds both. What is refused for the time alone, such as a certificate that begins in a minute, is
+//! offered again at every look.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,6 +28,8 @@ pub(super) struct FileSource {
     credential: Credential,
     /// What was last offered, good or bad.
     seen: Option<Contents>,
+    /// It was refused for the time alone, and passes as it is when that has come.
+    early: bool,
 }
 
 /// The bytes of the three files.
@@ -70,6 +73,7 @@ impl FileSource {
             trust_domain: trust_domain.clone(),
             credential,
             seen: None,
+            early: false,
         }
     }
 
@@ -86,10 +90,11 @@ impl FileSource {
             });
             match looked.await {
                 Ok(back) => source = back,
-                Err(error) => {
-                    tracing::error!(%error, "certificate files are no longer watched");
-                    return;
-                }
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime ends.
+                    Err(_cancelled) => return,
+                },
             }
         }
     }
@@ -106,13 +111,20 @@ impl FileSource {
                 return;
             }
         };
-        if self.seen.as_ref() == Some(&contents) {
+        let again = self.seen.as_ref() == Some(&contents);
+        if again && !self.early {
             return;
         }
+        self.early = false;
         match contents.offer(&self.files, &self.trust_domain) {
             Ok(offer) => {
+                let accepted = if again {
+                    self.credential.offer_again(offer)
+                } else {
+                    self.credential.offer(offer)
+                };
                 // The gate has said what is wrong with it.
-                let _refused = self.credential.offer(offer);
+                self.early = accepted.is_err_and(|refused| refused.is_of_the_clock());
             }
             Err(error) => self.credential.reject(&sentence(&error)),
         }

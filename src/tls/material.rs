@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, OtherError};
 
 use crate::clock::Timestamp;
 use crate::identity::{LeafError, SpiffeId, Svid, TrustDomain};
@@ -31,6 +32,15 @@ pub(super) struct Material {
     pub(super) svid: Svid,
     pub(super) key: Arc<CertifiedKey>,
     bundles: BTreeMap<String, Bundle>,
+}
+
+/// A peer that is believed.
+#[derive(Debug)]
+pub(super) struct Vouched {
+    /// Who it is.
+    pub(super) svid: Svid,
+    /// When to ask again: the first end of a certificate that the belief rests on.
+    pub(super) until: Timestamp,
 }
 
 /// Why an offer does not pass.
@@ -74,6 +84,27 @@ pub enum PeerError {
     /// Nobody of its own trust domain stands behind it.
     #[error("the certificate of `{0}` is not vouched for")]
     Chain(SpiffeId, #[source] ChainError),
+    /// A server that is somebody else.
+    #[error("`{0}` is not the server that is expected there")]
+    Unexpected(SpiffeId),
+}
+
+impl From<PeerError> for rustls::Error {
+    fn from(error: PeerError) -> Self {
+        let refused = CertificateError::Other(OtherError(Arc::new(error)));
+        Self::InvalidCertificate(refused)
+    }
+}
+
+impl MaterialError {
+    /// Whether the same material may pass at another time.
+    pub(super) fn is_of_the_clock(&self) -> bool {
+        match self {
+            Self::Leaf(LeafError::OutsideValidity { .. }) => true,
+            Self::Chain(error) => error.is_of_the_clock(),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Debug for Offer {
@@ -133,13 +164,33 @@ impl Material {
         })
     }
 
-    /// Who a peer is, by a chain that an authority of its own trust domain stands behind.
+    /// Whether a client's chain leads to an authority of its own trust domain at `now`.
     pub(super) fn verify(
         &self,
         chain: &[CertificateDer<'_>],
         accepted: &[TrustDomain],
         now: Timestamp,
-    ) -> Result<Svid, PeerError> {
+    ) -> Result<Vouched, PeerError> {
+        self.judge(chain, accepted, now, Bundle::verify_client)
+    }
+
+    /// The same of a server.
+    pub(super) fn verify_server(
+        &self,
+        chain: &[CertificateDer<'_>],
+        accepted: &[TrustDomain],
+        now: Timestamp,
+    ) -> Result<Vouched, PeerError> {
+        self.judge(chain, accepted, now, Bundle::verify_server)
+    }
+
+    fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        accepted: &[TrustDomain],
+        now: Timestamp,
+        verify: fn(&Bundle, &[CertificateDer<'_>], Timestamp) -> Result<Timestamp, ChainError>,
+    ) -> Result<Vouched, PeerError> {
         let der: &[u8] = chain.first().map_or(&[], |leaf| leaf);
         let svid = Svid::from_der(der).map_err(PeerError::Leaf)?;
         svid.check_validity(now).map_err(PeerError::Leaf)?;
@@ -150,8 +201,11 @@ impl Material {
         let Some(bundle) = bundle.filter(|_| accepted) else {
             return Err(PeerError::TrustDomain(svid.id));
         };
-        match bundle.verify_client(chain, now) {
-            Ok(()) => Ok(svid),
+        match verify(bundle, chain, now) {
+            Ok(until) => Ok(Vouched {
+                until: until.min(svid.not_after),
+                svid,
+            }),
             Err(error) => Err(PeerError::Chain(svid.id, error)),
         }
     }

@@ -16,7 +16,7 @@ pub(super) struct Metrics {
     expiry: Family<NameLabel, Gauge<u64, AtomicU64>>,
     update: Family<NameLabel, Gauge<u64, AtomicU64>>,
     updates: Family<ResultLabel, Counter>,
-    handshakes: Family<ResultLabel, Counter>,
+    handshakes: Family<HandshakeLabels, Counter>,
 }
 
 /// The metrics of one credential.
@@ -34,6 +34,13 @@ struct NameLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
     tls: String,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandshakeLabels {
+    tls: String,
+    listener: &'static str,
     result: &'static str,
 }
 
@@ -60,7 +67,7 @@ impl Metrics {
         let handshakes = Family::default();
         registry.register(
             "attache_tls_handshakes",
-            "TLS handshakes, by entry of `tls` and result (accepted, refused, timeout, crowded_out)",
+            "TLS handshakes, by entry of `tls`, kind of listener and result (accepted, refused, timeout, crowded_out)",
             handshakes.clone(),
         );
         Self {
@@ -71,7 +78,7 @@ impl Metrics {
         }
     }
 
-    /// The part for one credential; its time series are there from the start.
+    /// The part for one credential; its time series are there from the start, those of handshakes once a listener shows it.
     pub(super) fn of(&self, name: &str) -> Named {
         let named = Named {
             name: name.to_owned(),
@@ -80,9 +87,6 @@ impl Metrics {
         named.set_expiry(0);
         for result in ["changed", "rejected", "withdrawn"] {
             drop(self.updates.get_or_create(&named.result(result)));
-        }
-        for result in ["accepted", "refused", "timeout", "crowded_out"] {
-            drop(self.handshakes.get_or_create(&named.result(result)));
         }
         named.all.update.get_or_create(&named.label()).set(0);
         named
@@ -108,11 +112,16 @@ impl Named {
         self.updated("withdrawn");
     }
 
-    pub(super) fn handshake(&self, result: &'static str) {
-        self.all
-            .handshakes
-            .get_or_create(&self.result(result))
-            .inc();
+    pub(super) fn shown_by(&self, listener: &'static str) {
+        for result in ["accepted", "refused", "timeout", "crowded_out"] {
+            let labels = self.handshake_labels(listener, result);
+            drop(self.all.handshakes.get_or_create(&labels));
+        }
+    }
+
+    pub(super) fn handshake(&self, listener: &'static str, result: &'static str) {
+        let labels = self.handshake_labels(listener, result);
+        self.all.handshakes.get_or_create(&labels).inc();
     }
 
     fn updated(&self, result: &'static str) {
@@ -126,6 +135,14 @@ impl Named {
     fn label(&self) -> NameLabel {
         NameLabel {
             tls: self.name.clone(),
+        }
+    }
+
+    fn handshake_labels(&self, listener: &'static str, result: &'static str) -> HandshakeLabels {
+        HandshakeLabels {
+            tls: self.name.clone(),
+            listener,
+            result,
         }
     }
 

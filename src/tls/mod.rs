@@ -1,22 +1,26 @@
-//! Our own certificate: where it comes from, when it may be used, and whose certificates are accepted in return.
+//! Our own certificate: where it comes from, when it may be used, and whose certificates are accepted in return, by those
+//! who connect to us and by those we connect to.
 //!
 //! **Decides** whether material may be used ([`Credential::offer`], the one gate: it is swapped whole or not at all), and
 //! whether the other end of a connection holds an X509-SVID that an authority of its own trust domain stands behind
 //! (the handshake, and again for every request: [`Session::peer`]).
 //!
-//! **Never** decides whether such a peer may ask anything; that is `identity`'s, by the lists of the configuration.
+//! **Never** decides whether such a peer may ask anything; that is `identity`'s, by the lists of the configuration. Never
+//! believes a host name: a server we ask is known by its SPIFFE ID ([`Credential::connector`]).
 //!
-//! **When it fails** nobody connects. An outage of the source keeps the last material until it expires; a source that
+//! **When it fails** nobody connects, in neither direction. An outage of the source keeps the last material until it expires; a source that
 //! says we have no identity any more takes it away at once. Without material, handshakes are refused and readiness is
 //! withheld.
 
 mod bundle;
 mod config;
+mod connector;
 mod credential;
 mod files;
 mod handshake;
 mod material;
 mod metrics;
+mod signature;
 mod workload;
 
 #[cfg(test)]
@@ -24,8 +28,9 @@ mod tests;
 
 pub use bundle::{BundleError, ChainError};
 pub use config::{Config, Credentials, Files, Renewal, Source, SourceError};
+pub use connector::{ClientStream, connect};
 pub use credential::{Credential, State};
-pub use handshake::{Acceptor, HandshakeError, Session, Stream};
+pub use handshake::{Acceptor, Clients, HandshakeError, Protocols, Session, Stream, speaks_http2};
 pub use material::{MaterialError, Offer, PeerError};
 
 use std::sync::{Arc, LazyLock};

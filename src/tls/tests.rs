@@ -12,7 +12,7 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use super::config::{Config, Files};
+use super::config::{Config, Files, watch};
 use super::credential::{Credential, State};
 use super::files::FileSource;
 use super::material::{Material, MaterialError, Offer, PeerError};
@@ -458,6 +458,77 @@ fn files_that_are_back_are_no_trouble_any_more() {
     std::fs::rename(path("away"), path("key.pem")).unwrap();
     source.look();
     assert_eq!(credential.trouble(), None);
+}
+
+#[test]
+fn files_that_were_early_are_offered_again_as_they_are() {
+    let clock = Arc::new(MockClock::new(NOW));
+    let credential = credential(&clock);
+    let authority = Authority::new("root");
+    let minute = Duration::from_secs(60);
+    let own = authority.issue(&Leaf::of(SELF).from(NOW.plus(minute)));
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("svid.pem"), &own.pem).unwrap();
+    std::fs::write(path("key.pem"), own.key.serialize_pem()).unwrap();
+    std::fs::write(path("bundle.pem"), &authority.pem).unwrap();
+    let files = Files {
+        certificate: "svid.pem".into(),
+        key: "key.pem".into(),
+        bundle: "bundle.pem".into(),
+    };
+    let ours = domain("example.org");
+    let mut source = FileSource::new(dir.path(), files, &ours, credential.clone());
+    for _ in 0..3 {
+        source.look();
+        assert_eq!(credential.state(), State::Missing);
+    }
+    assert!(credential.trouble().unwrap().contains("rejected"));
+    clock.advance(minute);
+    source.look();
+    assert!(credential.current().is_some());
+    assert_eq!(credential.trouble(), None);
+    // What is in force is not offered again.
+    let revision = || credential.current().map(|material| material.revision);
+    let in_force = revision();
+    source.look();
+    assert_eq!(revision(), in_force);
+}
+
+#[test]
+fn a_bundle_counts_its_authorities_only_while_they_are_valid() {
+    let minute = Duration::from_secs(60);
+    let mut params = signing("old");
+    params.not_after = moment(NOW.plus(minute));
+    let (old, new) = (Authority::from(params), Authority::new("new"));
+    let own = new.svid(SELF);
+    let material = prove(own.offer(&[("example.org", &[&old, &new])])).unwrap();
+    let ours = [domain("example.org")];
+    let (by_old, by_new) = [&old, &new]
+        .map(|it| it.svid("spiffe://example.org/envoy"))
+        .into();
+    let until = material.verify(&by_old.chain, &ours, NOW).unwrap().until;
+    assert_eq!(until, NOW.plus(minute));
+    assert!(matches!(
+        material.verify(&by_old.chain, &ours, until),
+        Err(PeerError::Chain(_, _))
+    ));
+    assert!(material.verify(&by_new.chain, &ours, until).is_ok());
+    // Our own chain is held to the same.
+    let own = old.svid(SELF);
+    let offer = own.offer(&[("example.org", &[&old])]);
+    let late = Material::prove(offer, &ours[0], 1, until).unwrap_err();
+    assert!(matches!(late, MaterialError::Chain(_)) && late.is_of_the_clock());
+}
+
+#[tokio::test]
+async fn a_renewal_that_panics_is_said_at_once() {
+    let credential = credential(&Arc::new(MockClock::new(NOW)));
+    watch(&credential, async {}).await;
+    assert!(!credential.is_abandoned());
+    watch(&credential, async { panic!("a fault of ours") }).await;
+    assert!(credential.is_abandoned());
+    assert!(credential.trouble().unwrap().contains("restart"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! - A message replaces everything: a bundle that is not in it is withdrawn (Workload API section 4.4).
 //! - A broken stream leaves the last material in force until it expires; it is opened again after a growing, jittered
 //!   wait.
+//! - A message that is refused for the time alone, such as a certificate that begins in a minute, is offered again.
 //! - `PERMISSION_DENIED` means that we have no identity (any more): everything is withdrawn at once (section 5.2.1). We
 //!   keep asking, since an entry may be made later.
 //! - `INVALID_ARGUMENT` means that asking again is pointless (Workload Endpoint section 6): we stop.
@@ -79,33 +80,53 @@ impl WorkloadSource {
     async fn follow(&self, failures: &mut u32) -> Result<(), WorkloadApiError> {
         let client = WorkloadApiClient::connect(self.endpoint.clone()).await?;
         let mut contexts = client.stream_x509_contexts().await?;
-        while let Some(message) = contexts.next().await {
+        let mut early = None;
+        loop {
+            let message = tokio::select! {
+                message = contexts.next() => message,
+                () = tokio::time::sleep(EARLY), if early.is_some() => {
+                    early = early.filter(|context| self.is_still_early(context));
+                    continue;
+                }
+            };
+            let Some(message) = message else {
+                return Ok(());
+            };
             match message {
                 Ok(context) => {
                     *failures = 0;
-                    self.take(&context);
+                    early = self.take(&context).then_some(context);
                 }
                 Err(error) if ends_stream(&error) => return Err(error),
                 // The stream goes on; this message is of no use.
                 Err(error) => self.credential.reject(&error.to_string()),
             }
         }
-        Ok(())
     }
 
-    fn take(&self, context: &X509Context) {
+    /// Offers what a message holds; whether it was refused for the time alone.
+    fn take(&self, context: &X509Context) -> bool {
         match self.select(context) {
             Ok(svid) => {
+                let accepted = self.credential.offer(offer(svid, context));
                 // The gate has said what is wrong with it.
-                let _refused = self.credential.offer(offer(svid, context));
+                accepted.is_err_and(|refused| refused.is_of_the_clock())
             }
             // A message is the whole truth (section 4.4): an SVID that is not in it is ours no more.
             Err(error) => {
                 let error = error.to_string();
                 self.credential.reject(&error);
                 self.credential.withdraw(&error);
+                false
             }
         }
+    }
+
+    fn is_still_early(&self, context: &X509Context) -> bool {
+        self.select(context).is_ok_and(|svid| {
+            let accepted = self.credential.offer_again(offer(svid, context));
+            accepted.is_err_and(|refused| refused.is_of_the_clock())
+        })
     }
 
     /// The SVID with our hint; where several have it, and where we have none, the first (section 5.2.1).
@@ -185,3 +206,6 @@ fn wait(failures: u32) -> Duration {
     let share: f64 = rand::rng().random_range(0.5..1.0);
     whole.mul_f64(share)
 }
+
+/// How often material that was refused for the time alone is offered again.
+const EARLY: Duration = Duration::from_secs(1);

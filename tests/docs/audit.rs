@@ -21,13 +21,16 @@ use serde_json::{Value, json};
 
 use crate::markdown::{blocks, code, read, tables_of};
 
-const EVENT_TYPES: [EventType; 9] = [
+const EVENT_TYPES: [EventType; 12] = [
     EventType::PermissionCheck,
     EventType::PermissionDenied,
     EventType::ConfigChanged,
     EventType::ConfigRejected,
     EventType::PolicyLoaded,
     EventType::PolicyFailed,
+    EventType::CircuitOpened,
+    EventType::CircuitHalfOpened,
+    EventType::CircuitClosed,
     EventType::AuditStarted,
     EventType::AuditStopped,
     EventType::AuditGap,
@@ -42,9 +45,12 @@ fn place(event_type: EventType) -> usize {
         EventType::ConfigRejected => 3,
         EventType::PolicyLoaded => 4,
         EventType::PolicyFailed => 5,
-        EventType::AuditStarted => 6,
-        EventType::AuditStopped => 7,
-        EventType::AuditGap => 8,
+        EventType::CircuitOpened => 6,
+        EventType::CircuitHalfOpened => 7,
+        EventType::CircuitClosed => 8,
+        EventType::AuditStarted => 9,
+        EventType::AuditStopped => 10,
+        EventType::AuditGap => 11,
     }
 }
 

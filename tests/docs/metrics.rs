@@ -72,17 +72,37 @@ async fn every_metric_is_listed_with_its_type_and_labels_and_no_other() {
         .get_with("/metrics", "event_type=\"permission.denied\"")
         .await;
     server.stop().await;
-    let (metrics, values) = scraped(&text);
+    let (mut metrics, mut values) = scraped(&text);
+    let (of_opa, its_values) = scraped(&scraped_with_opa().await);
+    metrics.extend(of_opa);
+    values.extend(its_values);
     assert_eq!(documented(), metrics);
 
     let explained = code_spans(&read("docs/metrics.md"));
     for (label, value) in values {
         // Listed elsewhere, or of no fixed set.
-        if !matches!(&*label, "reason" | "event_type" | "version" | "tls") && value != "development"
+        if !matches!(
+            &*label,
+            "reason" | "event_type" | "version" | "tls" | "endpoint"
+        ) && value != "development"
         {
             assert!(explained.contains(&value), "{label}={value}");
         }
     }
+}
+
+/// What is there only with an OPA, and where a failing one allows.
+async fn scraped_with_opa() -> String {
+    let policy = "policy: {engine: opa, default_deny: false, opa: {endpoint: \"unix:///nowhere\"}}";
+    let server = Server::start_with(|text| format!("{text}\n{policy}\n")).await;
+    server
+        .check("spiffe://example.org/svc/reporting", "/documents/42")
+        .await;
+    let text = server
+        .get_with("/metrics", "event_type=\"permission.check\"")
+        .await;
+    server.stop().await;
+    text
 }
 
 fn readyz_in_readme() -> String {

@@ -29,6 +29,10 @@ impl PolicyEngine for Ear {
         Err(PolicyError::Interrupted)
     }
 
+    async fn health(&self) -> Result<(), PolicyError> {
+        Ok(())
+    }
+
     fn revision(&self) -> Arc<str> {
         "ear".into()
     }
@@ -76,12 +80,53 @@ async fn the_shown_input_is_what_the_engine_is_asked() {
     let shown: Value = serde_json::from_str(&shown.text).unwrap();
     assert_eq!(shown, heard, "{heard:#}");
 
-    let mut described = BTreeSet::new();
-    for row in &tables_of("docs/policy.md", "member")[0].rows {
-        described.extend(code_spans(&row[0]));
-    }
     let members: BTreeSet<_> = heard.as_object().unwrap().keys().cloned().collect();
-    assert_eq!(described, members);
+    assert_eq!(own_members(), members);
+}
+
+#[tokio::test]
+async fn every_member_in_the_words_of_opa_envoy_plugin_is_listed_and_no_other() {
+    let text = read("docs/policy.md");
+    let (_, section) = text.split_once("## Coming from opa-envoy-plugin").unwrap();
+    let config = blocks(section).into_iter().find(|it| it.info == "yaml");
+    let config = Config::parse(&config.unwrap().text, "docs/policy.md".as_ref()).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(MockClock::new(Timestamp::from_unix_seconds(0)));
+    let (_memory, auditor, _writer) = Memory::auditor(Arc::clone(&clock)).unwrap();
+    let ear = Arc::new(Ear::default());
+    let authority = Authority::new(
+        Arc::new(config.rules),
+        Arc::clone(&ear) as _,
+        auditor,
+        clock,
+        Metrics::new(&mut Registry::default()),
+    );
+    let request = RequestFlags {
+        caller: Some("spiffe://example.org/svc/editor".to_owned()),
+        method: "GET".to_owned(),
+        host: "people.example.org".to_owned(),
+        path: "/people/7?q=1&q=2".to_owned(),
+        ..RequestFlags::default()
+    };
+    let peer = Peer::Unix { uid: None };
+    Rehearsal::from(request)
+        .decide(&authority, peer, Duration::from_secs(5))
+        .await;
+    let heard = ear.heard.lock().unwrap().take().unwrap();
+    let mut listed = own_members();
+    for row in &tables_of("docs/policy.md", "member of `input`")[0].rows {
+        listed.insert(code(&row[0]));
+    }
+    let mut members: BTreeSet<_> = heard.as_object().unwrap().keys().cloned().collect();
+    // Nobody named the service.
+    members.extend(["resource_spiffe_id", "resource_trust_domain"].map(str::to_owned));
+    assert_eq!(listed, members);
+}
+
+/// Of `input`, whatever the words.
+fn own_members() -> BTreeSet<String> {
+    let rows = &tables_of("docs/policy.md", "member")[0].rows;
+    let spans = rows.iter().flat_map(|row| code_spans(&row[0]));
+    spans.collect()
 }
 
 /// The names in a table of src/policy/rego/builtins.rs, which is private to the engine.

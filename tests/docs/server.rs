@@ -8,8 +8,8 @@ use std::time::Duration;
 use attache::app::{App, RunError};
 use attache::clock::SystemClock;
 use attache::config::Config;
-use attache::grpc::Address;
 use attache::lifecycle::Shutdown;
+use attache::socket::Address;
 use envoy_types::ext_authz::v3::pb::{CheckRequest, CheckResponse};
 use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer, Request};
@@ -30,14 +30,23 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::start_with(str::to_owned).await
+    }
+
+    /// With the configuration changed.
+    pub(crate) async fn start_with(change: impl Fn(&str) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("attache.yaml");
         let text = read("deploy/dev.yaml")
             .replace("127.0.0.1:9191", "127.0.0.1:0")
             .replace("127.0.0.1:8082", "127.0.0.1:0")
-            .replace("sinks: [stdout]", "sinks: [{jsonl: audit.jsonl}]");
+            .replace("sinks: [stdout]", "sinks: [{jsonl: audit.jsonl}]")
+            .replace(
+                "listen:\n",
+                "listen:\n  mesh: {tcp: \"127.0.0.1:0\", tls: mesh}\n",
+            );
         let text = format!("{text}\n{}", certificate_files(folder.path()));
-        std::fs::write(&file, text).unwrap();
+        std::fs::write(&file, change(&text)).unwrap();
         let config = Config::read(&file).unwrap();
         let app = App::build(config, Some(file), Arc::new(SystemClock))
             .await

@@ -13,6 +13,7 @@
 
 mod audit;
 mod decisions;
+mod envoy_words;
 mod faults;
 mod harness;
 mod headers;

@@ -116,6 +116,10 @@ impl PolicyEngine for Ear {
         Err(PolicyError::Interrupted)
     }
 
+    async fn health(&self) -> Result<(), PolicyError> {
+        Ok(())
+    }
+
     fn revision(&self) -> Arc<str> {
         "ear".into()
     }

@@ -239,7 +239,10 @@ async fn a_policy_over_its_own_limit_is_a_policy_timeout() {
     let answer = house.check(ask("GET", "/documents/slow")).await;
     assert_eq!(answer.word(), "policy_timeout");
     assert_eq!(answer.http_status(), Some(503));
-    house.record_of(&answer).await;
+    // B9: the record says that no policy took part in the decision, and which one was asked.
+    let record = house.record_of(&answer).await;
+    assert_eq!(record["policy"]["policy_id"], "error-fallback");
+    assert!(record["policy"]["revision"].is_string(), "{record}");
 }
 
 #[tokio::test]
@@ -335,7 +338,7 @@ async fn a_call_that_the_proxy_gives_up_leaves_one_record() {
     assert_eq!(recorded(&house.close().await), asked);
 }
 
-const GONE: &str = "the proxy went away before the decision";
+const GONE: &str = "the asker went away before the decision";
 const ABANDONED: &str =
     "attache_checks_total{outcome=\"abandoned\",reason=\"none\",mode=\"enforce\"}";
 

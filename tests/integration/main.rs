@@ -9,15 +9,21 @@
     reason = "a test fails by panicking"
 )]
 
+mod authorization;
 mod cache;
 mod certificates;
 mod check;
+mod circuit;
+mod connector;
+mod doors;
+mod envoy_words;
 mod eval;
 mod faults;
 mod harness;
 mod headers;
 mod health;
 mod mesh;
+mod opa;
 mod paths;
 mod reload;
 mod rotation;

@@ -63,6 +63,7 @@ async fn certificates_that_are_no_svids_of_ours_end_the_handshake() {
     let (house, authority, address) = open().await;
     let stranger = Authority::of("example.org");
     let unmarked = authority.subordinate("example.org", vec![KeyUsagePurpose::CrlSign]);
+    let constrained = authority.constrained("example.org", "example.org");
     let foreign = "spiffe://partner.example/envoy/edge";
     let mut wrong_key = authority.svid(ENVOY);
     wrong_key.key = authority.svid(ENVOY).key;
@@ -104,6 +105,10 @@ async fn certificates_that_are_no_svids_of_ours_end_the_handshake() {
             "S38: an issuer that may not sign",
             Some(unmarked.svid(ENVOY).below(&unmarked)),
         ),
+        (
+            "S41: an issuer that may only name certain URIs",
+            Some(constrained.svid(ENVOY).below(&constrained)),
+        ),
         ("S46: somebody else's key", Some(wrong_key)),
         (
             "not a SPIFFE ID",
@@ -115,7 +120,8 @@ async fn certificates_that_are_no_svids_of_ours_end_the_handshake() {
         let refused = Client::new(&authority, identity).ask(address).await;
         assert!(refused.is_err(), "{case}: {refused:?}");
     }
-    let refused = "attache_tls_handshakes_total{tls=\"mesh\",result=\"refused\"}";
+    let refused =
+        "attache_tls_handshakes_total{tls=\"mesh\",listener=\"ext_authz\",result=\"refused\"}";
     eventually_async("the last refusal", || async {
         (house.metric(refused).await >= count).then_some(())
     })
@@ -219,7 +225,8 @@ async fn silent_connections_neither_block_nor_stay() {
     }
     let (mut tcp, _) = mute.into_inner();
     assert!(ended(&mut tcp).await, "still open");
-    let timeouts = "attache_tls_handshakes_total{tls=\"mesh\",result=\"timeout\"}";
+    let timeouts =
+        "attache_tls_handshakes_total{tls=\"mesh\",listener=\"ext_authz\",result=\"timeout\"}";
     // A connection is closed just before it is counted.
     eventually_async("every timeout", || async {
         (house.metric(timeouts).await == 401).then_some(())
@@ -242,7 +249,8 @@ async fn where_there_are_too_many_handshakes_the_oldest_is_given_up() {
     let envoy = Client::new(&authority, Some(authority.svid(ENVOY)));
     assert!(envoy.ask(address).await.unwrap().is_allowed());
     assert!(ended(&mut oldest).await);
-    let crowded = "attache_tls_handshakes_total{tls=\"mesh\",result=\"crowded_out\"}";
+    let crowded =
+        "attache_tls_handshakes_total{tls=\"mesh\",listener=\"ext_authz\",result=\"crowded_out\"}";
     assert!(house.metric(crowded).await >= 13);
 }
 
@@ -274,6 +282,40 @@ async fn a_certificate_that_expires_ends_what_its_connection_may_ask() {
     // Our own certificate still holds: a proxy with a longer one is answered.
     let fresh = Client::new(&authority, Some(authority.svid(ENVOY)));
     assert!(fresh.ask(address(&house)).await.unwrap().is_allowed());
+}
+
+#[tokio::test]
+async fn an_authority_that_ends_in_mid_connection_vouches_no_longer() {
+    let clock = Arc::new(MockClock::new(SystemClock.now()));
+    let authority = Authority::of("example.org");
+    let old = Authority::ending("example.org", 60);
+    let below = authority.subordinate_ending("example.org", 60);
+    let mut plan = plan(&authority, &authority.svid(SELF));
+    plan.clock = Arc::clone(&clock) as _;
+    for (name, text) in &mut plan.files {
+        if name == "tls/bundle.pem" {
+            text.push_str(&old.pem);
+        }
+    }
+    let house = plan.open().await;
+    let mut open = Vec::new();
+    for (own, lasts) in [
+        (below.svid(ENVOY).below(&below), false),
+        (old.svid(ENVOY), false),
+        (authority.svid(ENVOY), true),
+    ] {
+        let envoy = Client::new(&authority, Some(own));
+        let connection = envoy.connect(address(&house)).await.unwrap();
+        assert!(ask_over(connection.clone()).await.unwrap().is_allowed());
+        open.push((envoy, connection, lasts));
+    }
+    clock.advance(Duration::from_secs(61));
+    for (envoy, connection, lasts) in open {
+        let answer = ask_over(connection).await.unwrap();
+        let word = if lasts { "allow" } else { "untrusted_peer" };
+        assert_eq!(answer.word(), word);
+        assert_eq!(envoy.ask(address(&house)).await.is_ok(), lasts);
+    }
 }
 
 #[tokio::test]

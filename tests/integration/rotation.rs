@@ -53,12 +53,14 @@ async fn a_rotation_costs_no_call_and_new_handshakes_see_the_new_certificate() {
     }
     assert!(watcher.ask(address).await.unwrap().is_allowed());
     assert_eq!(watcher.shown().as_ref(), Some(shown.leaf()));
+    eventually_async("enough calls to tell", || async {
+        (calls.load(Ordering::Relaxed) > 200).then_some(())
+    })
+    .await;
     stop.store(true, Ordering::Relaxed);
     for caller in callers {
         caller.await.expect("no call failed");
     }
-    let calls = calls.load(Ordering::Relaxed);
-    assert!(calls > 200, "only {calls} calls");
 }
 
 #[tokio::test]
@@ -163,7 +165,8 @@ async fn an_old_connection_is_replaced_without_losing_a_call() {
     let house = plan.open().await;
     let envoy = Client::new(&authority, Some(authority.svid(ENVOY)));
     let connection = envoy.connect(address(&house)).await.unwrap();
-    let handshakes = "attache_tls_handshakes_total{tls=\"mesh\",result=\"accepted\"}";
+    let handshakes =
+        "attache_tls_handshakes_total{tls=\"mesh\",listener=\"ext_authz\",result=\"accepted\"}";
     let mut calls = 0;
     while house.metric(handshakes).await < 3 {
         let together = (0..10).map(|_| ask_over(connection.clone()));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use attache::grpc::Address;
+use attache::socket::Address;
 use bytes::Bytes;
 use h2::SendStream;
 use h2::client::ResponseFuture;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use attache::cli::Cli;
 use attache::config::Config;
-use attache::grpc::Address;
+use attache::socket::Address;
 use clap::CommandFactory as _;
 use prost::Message as _;
 

@@ -1,12 +1,15 @@
 //! A certificate from a Workload API: renewed, withdrawn, and kept while the API is away.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use attache::clock::{Clock, MockClock, SystemClock};
 use tonic::Code;
 
 use crate::harness::house::eventually_async;
 use crate::harness::mesh::{Client, ENVOY, SELF, address, ask_over};
-use crate::harness::pki::{Authority, Identity};
+use crate::harness::pki::{Authority, Identity, Leaf};
 use crate::harness::workload::{Say, WorkloadApi, X509SvidResponse, context, svid};
 use crate::harness::{House, Plan};
 
@@ -19,7 +22,13 @@ async fn open(dir: &Path) -> House {
 
 /// With further members of the entry.
 async fn open_with(dir: &Path, more: &str) -> House {
+    open_at(dir, more, Arc::new(SystemClock)).await
+}
+
+/// With a clock of its own.
+async fn open_at(dir: &Path, more: &str, clock: Arc<dyn Clock>) -> House {
     Plan {
+        clock,
         listener: "{tcp: \"127.0.0.1:0\", tls: mesh}".to_owned(),
         more: format!(
             "tls: {{mesh: {{workload_api: \"unix://{}\"{more}}}}}\n\
@@ -225,11 +234,23 @@ async fn a_message_that_does_not_pass_the_gate_leaves_the_last_in_force() {
     let api = WorkloadApi::start(&dir.path().join("api.sock"), say);
     let house = open(dir.path()).await;
     ready(&house, true).await;
-    // Signed by somebody who is not in the bundle; then nothing at all.
+    // Signed by somebody who is not in the bundle; then nothing at all; then a good SVID beside a federated bundle that
+    // can't be read, or beside a second SVID that can't be.
     let stranger = Authority::of("example.org").svid(SELF);
     let bad = context(SELF, &stranger, &authority, &[]);
+    let fresh = authority.svid(SELF);
+    let mut bundle = context(SELF, &fresh, &authority, &[]);
+    let nonsense = b"nothing of the kind".to_vec();
+    bundle
+        .federated_bundles
+        .insert("spiffe://partner.example".to_owned(), nonsense.clone());
+    let mut second = context(SELF, &fresh, &authority, &[]);
+    let mut unreadable = svid(SELF, &fresh, &authority, "");
+    unreadable.certificates = nonsense;
+    second.svids.push(unreadable);
     let rejected = "attache_svid_updates_total{tls=\"mesh\",result=\"rejected\"}";
-    for (count, message) in [(1, bad), (2, X509SvidResponse::default())] {
+    let messages = [bad, X509SvidResponse::default(), bundle, second];
+    for (count, message) in (1..).zip(messages) {
         api.say(Say::Context(message));
         eventually_async("a rejection", || async {
             (house.metric(rejected).await == count).then_some(())
@@ -240,6 +261,27 @@ async fn a_message_that_does_not_pass_the_gate_leaves_the_last_in_force() {
     assert!(envoy.ask(address(&house)).await.unwrap().is_allowed());
     assert_eq!(envoy.shown().as_ref(), Some(own.leaf()));
     assert_eq!(api.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_certificate_that_begins_later_is_in_force_when_it_has_begun() {
+    // S42
+    let (dir, authority) = (folder(), Authority::of("example.org"));
+    let own = authority.issue(&Leaf::of(SELF).valid(60, 3_600));
+    let say = Say::Context(context(SELF, &own, &authority, &[]));
+    let api = WorkloadApi::start(&dir.path().join("api.sock"), say);
+    let clock = Arc::new(MockClock::new(SystemClock.now()));
+    let house = open_at(dir.path(), "", Arc::clone(&clock) as _).await;
+    let rejected = "attache_svid_updates_total{tls=\"mesh\",result=\"rejected\"}";
+    eventually_async("a word about it", || async {
+        (house.metric(rejected).await == 1).then_some(())
+    })
+    .await;
+    clock.advance(Duration::from_secs(61));
+    ready(&house, true).await;
+    shows(&envoy(&authority), &house, &own).await;
+    // Offered again without a further message, and without a further word.
+    assert_eq!((api.calls(), house.metric(rejected).await), (1, 1));
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ impl House {
     pub(crate) fn open(config: &str) -> Self {
         let config =
             Config::parse(config, "recipe.yaml".as_ref()).unwrap_or_else(|error| panic!("{error}"));
-        let engine = config.fixed.policy.build(config.fixed.base);
+        let engine = config.fixed.policy.embedded_engine(config.fixed.base);
         let engine = engine.unwrap_or_else(|errors| panic!("{errors:?}"));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (memory, auditor, witness) = Memory::auditor(Arc::clone(&clock)).unwrap();

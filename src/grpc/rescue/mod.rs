@@ -1,6 +1,8 @@
-//! The outermost layer around Check: whatever happens inside, the proxy gets a denial that `failure_mode_allow` can't
-//! turn into a pass. Overload is shed here, stalls are ended here, panics stop here. A request that is given up while it
-//! still arrives is recorded here, for nothing further in has seen it.
+//! The outermost layer around every call that asks for a decision. Overload is shed here, stalls are ended here, panics
+//! stop here. A request that is given up while it still arrives is recorded here, for nothing further in has seen it.
+//!
+//! Whatever happens inside, a proxy gets a denial that `failure_mode_allow` can't turn into a pass; a program that asks by
+//! our own service gets an error of gRPC, which is no permission either. Both are on record.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,13 +16,17 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::codec::{BufferSettings, EncodeBody, SingleMessageCompressionOverride};
+use tonic::server::NamedService;
 use tonic_prost::ProstEncoder;
 use tower::{Layer, Service};
 
 use crate::authority::{Authority, Denial};
+use crate::identity::Peer;
 use crate::permission::Reason;
 
+use super::STALL_MARGIN;
 use super::answer::Answer;
+use super::authorization;
 use super::connection::Proxy;
 use super::response::refusal;
 
@@ -28,13 +34,15 @@ use super::response::refusal;
 #[derive(Debug, Clone)]
 pub(super) struct RescueLayer {
     pub(super) authority: Arc<Authority>,
+    /// Whose calls are rescued; what others serve beside it is passed on.
+    pub(super) door: Door,
     /// Requests decided at once, over all connections.
     pub(super) in_flight: Arc<Semaphore>,
-    /// From the request's first byte to the answer.
+    /// From the request's first byte to the answer, at most.
     pub(super) time_limit: Duration,
 }
 
-/// A gRPC server whose Check never fails.
+/// A gRPC server whose failures to decide are denials on record.
 #[derive(Debug, Clone)]
 pub(super) struct Rescue<S> {
     inner: S,
@@ -68,13 +76,13 @@ where
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         // Unknown services and methods stay UNIMPLEMENTED: nobody waits there for a decision.
-        if request.uri().path() != CHECK {
+        if !self.layer.door.is_at(request.uri().path()) {
             return self.inner.call(request).boxed();
         }
         let proxy = Proxy::of(request.extensions());
         let layer = self.layer.clone();
         // First, so that those who may not ask can't take the places of those who may.
-        if let Err(denial) = layer.authority.admit(&proxy.peer()) {
+        if let Err(denial) = layer.admit(&proxy.peer()) {
             return async move { Ok(layer.refuse(&proxy, denial)) }.boxed();
         }
         let Ok(place) = Arc::clone(&layer.in_flight).try_acquire_owned() else {
@@ -88,7 +96,7 @@ where
         async move {
             let _place = place;
             let decided = async { AssertUnwindSafe(called?).catch_unwind().await };
-            let denial = match tokio::time::timeout(layer.time_limit, decided).await {
+            let denial = match tokio::time::timeout(layer.patience(), decided).await {
                 Ok(Ok(Ok(response))) => match failure(&response) {
                     None => {
                         arrival.answered();
@@ -105,6 +113,10 @@ where
         }
         .boxed()
     }
+}
+
+impl<S: NamedService> NamedService for Rescue<S> {
+    const NAME: &'static str = S::NAME;
 }
 
 /// What the handler learns of a request's way in.
@@ -157,14 +169,54 @@ impl Arrival {
 impl Drop for Arrival {
     fn drop(&mut self) {
         if !self.answered && !self.arrived.handled.load(Ordering::Relaxed) {
-            self.authority.abandoned(self.proxy.peer());
+            self.authority.abandoned(&self.proxy.peer());
         }
     }
 }
 
 impl RescueLayer {
+    fn admit(&self, peer: &Peer) -> Result<(), Denial> {
+        match self.door {
+            Door::Proxy => self.authority.admit(peer),
+            Door::Program => self.authority.admit_inquiry(peer),
+        }
+    }
+
+    /// From the request's first byte to the answer, by the rules in force.
+    fn patience(&self) -> Duration {
+        match self.door {
+            Door::Proxy => self.time_limit,
+            Door::Program => self
+                .time_limit
+                .min(self.authority.rules().inquiry_time + STALL_MARGIN),
+        }
+    }
+
     fn refuse(&self, proxy: &Proxy, denial: Denial) -> http::Response<Body> {
-        respond(refusal(&self.authority, proxy.peer(), denial))
+        match self.door {
+            Door::Proxy => respond(refusal(&self.authority, &proxy.peer(), denial)),
+            Door::Program => {
+                authorization::refusal(&self.authority, &proxy.peer(), denial).into_http()
+            }
+        }
+    }
+}
+
+/// Who waits for the decision, and so in which words it is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// A proxy, by `ext_authz`.
+    Proxy,
+    /// Any program, by our own service.
+    Program,
+}
+
+impl Door {
+    fn is_at(self, path: &str) -> bool {
+        match self {
+            Self::Proxy => path == CHECK,
+            Self::Program => authorization::METHODS.contains(&path),
+        }
     }
 }
 
@@ -174,7 +226,7 @@ fn failure(response: &http::Response<Body>) -> Option<Denial> {
     (status.code() != tonic::Code::Ok).then(|| denial_of(status.code(), status.message()))
 }
 
-/// The denial for a failure that the gRPC stack itself reports on Check.
+/// The denial for a failure that the gRPC stack itself reports.
 fn denial_of(code: tonic::Code, message: &str) -> Denial {
     let reason = match code {
         tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => Reason::RequestTooLarge,
@@ -182,7 +234,7 @@ fn denial_of(code: tonic::Code, message: &str) -> Denial {
         tonic::Code::DeadlineExceeded | tonic::Code::Cancelled | tonic::Code::Unknown => {
             Reason::DeadlineExceeded
         }
-        // Our handler never returns an error: these come from decoding.
+        // From decoding, or a handler of ours that was asked nothing.
         tonic::Code::Internal | tonic::Code::InvalidArgument | tonic::Code::Unimplemented => {
             Reason::BadRequest
         }

@@ -24,10 +24,17 @@ struct Bench {
 }
 
 impl Bench {
+    /// Around our own service.
+    fn for_programs() -> Self {
+        let mut bench = Self::new();
+        bench.layer.door = Door::Program;
+        bench
+    }
+
     fn new() -> Self {
         let text = include_str!("../../../deploy/dev.yaml");
         let Config { fixed, rules, .. } = Config::parse(text, "dev.yaml".as_ref()).unwrap();
-        let engine = fixed.policy.build(fixed.base).unwrap();
+        let engine = fixed.policy.embedded_engine(fixed.base).unwrap();
         let (memory, auditor, writer) = Memory::auditor(Arc::new(SystemClock)).unwrap();
         let authority = Authority::new(
             Arc::new(rules),
@@ -39,6 +46,7 @@ impl Bench {
         Self {
             layer: RescueLayer {
                 authority: Arc::new(authority),
+                door: Door::Proxy,
                 in_flight: Arc::new(Semaphore::new(1)),
                 time_limit: LIMIT,
             },
@@ -174,6 +182,105 @@ async fn a_call_without_a_place_is_denied_unheard() {
     assert_eq!(bench.refusals().await, [("overloaded".to_owned(), None)]);
 }
 
+/// The status of an error of our own service, and the reason and record it tells of.
+fn error(response: &http::Response<Body>) -> (Code, String, String) {
+    use crate::grpc::proto::google::rpc::{ErrorInfo, Status as Details};
+    let status = Status::from_header_map(response.headers()).unwrap();
+    let details = Details::decode(status.details()).unwrap();
+    assert_eq!(details.code, i32::from(status.code()));
+    let info = ErrorInfo::decode(&*details.details[0].value).unwrap();
+    (
+        status.code(),
+        info.reason,
+        info.metadata["decision_id"].clone(),
+    )
+}
+
+#[tokio::test]
+async fn a_failed_call_of_our_own_service_is_an_error_on_record_and_no_check_response() {
+    let bench = Bench::for_programs();
+    for (failed, code, reason) in [
+        (Code::Internal, Code::InvalidArgument, "bad_request"),
+        (Code::InvalidArgument, Code::InvalidArgument, "bad_request"),
+        (
+            Code::OutOfRange,
+            Code::ResourceExhausted,
+            "request_too_large",
+        ),
+        (Code::Unknown, Code::DeadlineExceeded, "deadline_exceeded"),
+        (Code::Unavailable, Code::Internal, "internal_error"),
+        (Code::PermissionDenied, Code::Internal, "internal_error"),
+    ] {
+        for path in authorization::METHODS {
+            let inner = service_fn(move |_: http::Request<Body>| async move {
+                Answered::Ok(Status::new(failed, "what the stack says").into_http())
+            });
+            let response = bench.layer.layer(inner).call(request(path)).await.unwrap();
+            let (told, upper, _) = error(&response);
+            assert_eq!((told, &*upper.to_lowercase()), (code, reason), "{failed:?}");
+            let last = bench.refusals().await.pop().unwrap();
+            assert_eq!(
+                last,
+                (reason.to_owned(), Some("what the stack says".to_owned()))
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_our_own_service_is_an_internal_error_on_record() {
+    let bench = Bench::for_programs();
+    let late = service_fn(|_: http::Request<Body>| async { panic!("on purpose") });
+    for path in authorization::METHODS {
+        let answered: Answered = bench.layer.layer(late).call(request(path)).await;
+        let (code, reason, id) = error(&answered.unwrap());
+        assert_eq!((code, &*reason), (Code::Internal, "INTERNAL_ERROR"));
+        bench.auditor.flush().await.unwrap();
+        let records = bench.memory.records(EventType::PermissionDenied);
+        assert_eq!(records.last().unwrap()["decision_id"], id);
+    }
+    assert_eq!(bench.layer.in_flight.available_permits(), 1);
+}
+
+#[tokio::test]
+async fn a_call_of_our_own_service_without_a_place_is_an_error_unheard() {
+    let bench = Bench::for_programs();
+    let _place = bench.layer.in_flight.try_acquire().unwrap();
+    let inner = service_fn(|_: http::Request<Body>| -> std::future::Ready<Answered> {
+        unreachable!("it must not be asked")
+    });
+    let path = authorization::METHODS[0];
+    let response = bench.layer.layer(inner).call(request(path)).await.unwrap();
+    let (code, reason, _) = error(&response);
+    assert_eq!((code, &*reason), (Code::Unavailable, "OVERLOADED"));
+    assert_eq!(bench.refusals().await, [("overloaded".to_owned(), None)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_our_own_service_that_hangs_is_an_error_at_the_limit() {
+    let bench = Bench::for_programs();
+    let inner = service_fn(|_: http::Request<Body>| std::future::pending::<Answered>());
+    let begun = Instant::now();
+    let path = authorization::METHODS[0];
+    let response = bench.layer.layer(inner).call(request(path)).await.unwrap();
+    assert_eq!(begun.elapsed(), LIMIT);
+    assert_eq!(error(&response).0, Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_peer_that_may_ask_nothing_is_turned_away_before_it_takes_a_place() {
+    let bench = Bench::for_programs();
+    let inner = service_fn(|_: http::Request<Body>| -> std::future::Ready<Answered> {
+        unreachable!("it must not be asked")
+    });
+    let mut call = request(authorization::METHODS[0]);
+    call.extensions_mut().remove::<Proxy>();
+    let response = bench.layer.layer(inner).call(call).await.unwrap();
+    let (code, reason, _) = error(&response);
+    assert_eq!((code, &*reason), (Code::PermissionDenied, "UNTRUSTED_PEER"));
+    assert_eq!(bench.refusals().await.len(), 1);
+}
+
 #[tokio::test]
 async fn what_succeeds_or_is_not_a_check_passes_untouched() {
     let bench = Bench::new();
@@ -187,7 +294,11 @@ async fn what_succeeds_or_is_not_a_check_passes_untouched() {
             .insert("x-mark", http::HeaderValue::from_static("1"));
         Answered::Ok(response)
     });
-    for path in [CHECK, "/envoy.service.auth.v3.Authorization/Other"] {
+    for path in [
+        CHECK,
+        "/envoy.service.auth.v3.Authorization/Other",
+        authorization::METHODS[0],
+    ] {
         let response = bench.layer.layer(inner).call(request(path)).await.unwrap();
         assert_eq!(response.headers()["x-mark"], "1");
     }
@@ -200,7 +311,7 @@ async fn a_request_given_up_on_its_way_in_is_recorded_and_one_that_was_handled_i
     let inner = service_fn(|_: http::Request<Body>| std::future::pending::<Answered>());
     drop(bench.layer.layer(inner).call(request(CHECK)));
     let refusals = bench.refusals().await;
-    let gone = "the proxy went away before the decision".to_owned();
+    let gone = "the asker went away before the decision".to_owned();
     assert_eq!(refusals, [("deadline_exceeded".to_owned(), Some(gone))]);
 
     let inner = service_fn(|it: http::Request<Body>| {

@@ -2,12 +2,17 @@
 //!
 //! On allow, every `x-attache-*` header that a client sent is overwritten or removed, so that the service sees only
 //! what attache says. On deny the client learns a stable code and a sentence, never what policy or tables hold.
+//!
+//! What policy asked for besides ([`Shaping`]) is added to that and takes none of it away; of a denial it may choose the
+//! body, the status and headers. What can't be added as it was asked for makes the answer a denial.
+
+mod shaping;
 
 use prost::Message as _;
 use prost_types::value::Kind;
 use prost_types::{Any, Struct, Value};
 
-use crate::authority::{Authority, Decision, Denial, Outcome, Permit};
+use crate::authority::{Authority, Decision, Denial, Outcome, Permit, Shaping};
 use crate::identity::Peer;
 use crate::operation::Mode;
 use crate::permission::{Class, Reason};
@@ -34,32 +39,49 @@ pub(super) fn answer(decision: &Decision, asked: &Asked<'_>) -> Answer {
     let metadata = metadata(decision, &id);
     let shadowed = decision.mode == Mode::Shadow;
     match &decision.outcome {
-        Outcome::Allow(permit) => match permitted(&id, permit) {
-            Some(headers) => Answer::allow(allowed(headers, asked), metadata),
-            None => denied(&id, &Denial::bare(Reason::InternalError), asked, metadata),
-        },
+        Outcome::Allow(permit) => {
+            if let Some(response) = permitted(decision, &id, permit, asked) {
+                return Answer::allow(response, metadata);
+            }
+            let denial = Denial::bare(Reason::InternalError);
+            denied(&id, &denial, None, asked, metadata)
+        }
         // The record already says what would have been.
         Outcome::Deny(_) if shadowed => {
             let headers = header(DECISION_ID, &id);
             Answer::allow(allowed(headers.into_iter().collect(), asked), metadata)
         }
-        Outcome::Deny(denial) => denied(&id, denial, asked, metadata),
+        Outcome::Deny(denial) => {
+            let shaping = decision.shaping.as_deref();
+            denied(&id, denial, shaping, asked, metadata)
+        }
     }
 }
 
 /// Records and answers a request that never became a question.
-pub(super) fn refusal(authority: &Authority, peer: Peer, denial: Denial) -> Answer {
+pub(super) fn refusal(authority: &Authority, peer: &Peer, denial: Denial) -> Answer {
     answer(&authority.refuse(peer, denial), &Asked::default())
 }
 
-/// The headers the service gets; `None` where a value can't stand in a header.
-fn permitted(id: &str, permit: &Permit) -> Option<Vec<HeaderValueOption>> {
-    Some(vec![
+/// What changes for the service; `None` where a value can't stand in a header.
+fn permitted(
+    decision: &Decision,
+    id: &str,
+    permit: &Permit,
+    asked: &Asked<'_>,
+) -> Option<OkHttpResponse> {
+    let ours = vec![
         header(CALLER, permit.caller.as_str())?,
         header(SUBJECT, permit.subject.as_str())?,
         header(DECISION_ID, id)?,
         header(TIER, permit.tier.as_str())?,
-    ])
+    ];
+    let mut response = allowed(ours, asked);
+    let Some(shaping) = &decision.shaping else {
+        return Some(response);
+    };
+    shaping::allowance(&mut response, shaping)?;
+    Some(response)
 }
 
 fn allowed(headers: Vec<HeaderValueOption>, asked: &Asked<'_>) -> OkHttpResponse {
@@ -83,16 +105,26 @@ fn allowed(headers: Vec<HeaderValueOption>, asked: &Asked<'_>) -> OkHttpResponse
     OkHttpResponse {
         headers,
         headers_to_remove,
+        ..OkHttpResponse::default()
     }
 }
 
-fn denied(id: &str, denial: &Denial, asked: &Asked<'_>, metadata: Struct) -> Answer {
+fn denied(
+    id: &str,
+    denial: &Denial,
+    shaping: Option<&Shaping>,
+    asked: &Asked<'_>,
+    metadata: Struct,
+) -> Answer {
     let reason = denial.reason;
     let (status, code) = match reason.class() {
         Class::Unauthenticated => (401, tonic::Code::Unauthenticated),
         Class::Refused => (403, tonic::Code::PermissionDenied),
         Class::Undecided => (503, tonic::Code::Unavailable),
     };
+    // A client that speaks gRPC reads it in `grpc-status`.
+    let asked_for = shaping.and_then(|it| it.status).filter(|_| !asked.grpc);
+    let status = asked_for.map_or(status, u32::from);
     let content_type = if asked.grpc {
         "application/grpc"
     } else {
@@ -111,18 +143,21 @@ fn denied(id: &str, denial: &Denial, asked: &Asked<'_>, metadata: Struct) -> Ans
     let mut body = String::new();
     if asked.grpc {
         // Envoy passes our grpc-message only where the body is empty.
-        let details = details(code, reason, id);
+        let details = details_header(code, reason, id);
         headers.extend(header("grpc-status", &i32::from(code).to_string()));
         headers.extend(header("grpc-message", reason.public_detail()));
         headers.extend(header("grpc-status-details-bin", &details));
     } else {
         body = problem(status, reason, id);
     }
-    let response = DeniedHttpResponse {
+    let mut response = DeniedHttpResponse {
         status: Some(HttpStatus { code: status }),
         headers,
         body,
     };
+    if let Some(shaping) = shaping {
+        shaping::denial(&mut response, shaping, asked);
+    }
     Answer::deny(code, response, metadata)
 }
 
@@ -144,22 +179,27 @@ fn problem(status: u32, reason: Reason, id: &str) -> String {
     .to_string()
 }
 
-/// A `google.rpc.Status` with an `ErrorInfo`, as the `grpc-status-details-bin` trailer holds it: unpadded base64.
-fn details(code: tonic::Code, reason: Reason, id: &str) -> String {
+/// The details of a gRPC error: an encoded `google.rpc.Status` with an `ErrorInfo`.
+pub(super) fn details(code: tonic::Code, reason: Reason, id: &str) -> Vec<u8> {
     let info = ErrorInfo {
         reason: reason.as_str().to_ascii_uppercase(),
         domain: "attache.dev".to_owned(),
-        metadata: [("decision_id".to_owned(), id.to_owned())].into(),
+        metadata: [(DECISION.to_owned(), id.to_owned())].into(),
     };
-    let status = Status {
+    Status {
         code: code.into(),
         message: reason.public_detail().to_owned(),
         details: vec![Any {
             type_url: "type.googleapis.com/google.rpc.ErrorInfo".to_owned(),
             value: info.encode_to_vec(),
         }],
-    };
-    tonic::metadata::BinaryMetadataValue::from_bytes(&status.encode_to_vec())
+    }
+    .encode_to_vec()
+}
+
+/// The details as the `grpc-status-details-bin` trailer holds them: unpadded base64.
+fn details_header(code: tonic::Code, reason: Reason, id: &str) -> String {
+    tonic::metadata::BinaryMetadataValue::from_bytes(&details(code, reason, id))
         .as_encoded_bytes()
         .iter()
         .map(|byte| char::from(*byte))
@@ -193,6 +233,13 @@ fn metadata(decision: &Decision, id: &str) -> Struct {
     if decision.mode == Mode::Shadow {
         fields.push(text("mode", "shadow"));
     }
+    let said = decision
+        .shaping
+        .as_ref()
+        .and_then(|it| it.metadata.as_ref());
+    if let Some(said) = said {
+        fields.push(("policy".to_owned(), shaping::metadata(said)));
+    }
     let ours = Struct {
         fields: fields.into_iter().collect(),
     };
@@ -216,6 +263,8 @@ fn text(key: &str, value: &str) -> (String, Value) {
     )
 }
 
+/// Where `ErrorInfo` names the decision.
+pub(super) const DECISION: &str = "decision_id";
 const CALLER: &str = "x-attache-caller";
 const SUBJECT: &str = "x-attache-subject";
 const DECISION_ID: &str = "x-attache-decision-id";

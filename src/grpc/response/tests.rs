@@ -12,6 +12,7 @@ fn decision(outcome: Outcome, mode: Mode) -> Decision {
         outcome,
         tier: Some(Tier::Free),
         mode,
+        shaping: None,
     }
 }
 
@@ -121,4 +122,181 @@ fn what_a_service_trusts_is_set_or_removed_whatever_the_client_sent() {
             }
         }
     }
+}
+
+fn shaped(outcome: Outcome, shaping: Shaping) -> Decision {
+    Decision {
+        shaping: Some(std::sync::Arc::new(shaping)),
+        ..decision(outcome, Mode::Enforce)
+    }
+}
+
+fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+    let list = list.iter().copied();
+    list.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// Name, value and whether it joins others of its name.
+type Sent = (String, String, bool);
+
+fn sent(options: &[envoy_types::pb::envoy::config::core::v3::HeaderValueOption]) -> Vec<Sent> {
+    let of = |option: &envoy_types::pb::envoy::config::core::v3::HeaderValueOption| {
+        let header = option.header.clone().unwrap();
+        (header.key, header.value, option.append_action == 0)
+    };
+    options.iter().map(of).collect()
+}
+
+fn option(name: &str, value: &str, joins: bool) -> Sent {
+    (name.to_owned(), value.to_owned(), joins)
+}
+
+#[test]
+fn an_allowance_carries_what_policy_asked_for_beside_what_attache_says() {
+    let shaping = Shaping {
+        headers: pairs(&[("x-a", "1"), ("x-b", "2"), ("x-a", "3")]),
+        response_headers: pairs(&[("set-cookie", "a=1"), ("set-cookie", "b=2")]),
+        removed_headers: vec!["authorization".to_owned()],
+        query: pairs(&[("limit", "10")]),
+        body: Some("never shown".to_owned()),
+        ..Shaping::default()
+    };
+    let asked = Asked {
+        reserved: vec!["x-attache-else"],
+        grpc: false,
+    };
+    let response = read(&shaped(permit(), shaping), &asked);
+    let Some(HttpResponse::OkResponse(ok)) = response.http_response else {
+        panic!("{response:?}");
+    };
+    let headers = sent(&ok.headers);
+    let caller = option(CALLER, "spiffe://example.org/svc/reporting", false);
+    assert!(headers.contains(&caller), "{headers:?}");
+    assert_eq!(
+        headers[4..],
+        [
+            option("x-a", "1", false),
+            option("x-b", "2", false),
+            option("x-a", "3", true)
+        ]
+    );
+    assert_eq!(
+        sent(&ok.response_headers_to_add),
+        [
+            option("set-cookie", "a=1", true),
+            option("set-cookie", "b=2", true)
+        ]
+    );
+    assert_eq!(ok.headers_to_remove, ["x-attache-else", "authorization"]);
+    let parameters = ok.query_parameters_to_set;
+    let parameters: Vec<_> = parameters.iter().map(|it| (&*it.key, &*it.value)).collect();
+    assert_eq!(parameters, [("limit", "10")]);
+}
+
+#[test]
+fn a_denial_shows_what_policy_asked_for_and_stays_a_denial() {
+    let shaping = || Shaping {
+        headers: pairs(&[
+            ("cache-control", "max-age=1"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+        ]),
+        body: Some("come in by the other door".to_owned()),
+        status: Some(302),
+        ..Shaping::default()
+    };
+    let denial = || Outcome::Deny(Denial::bare(Reason::PolicyDenied));
+    let response = read(&shaped(denial(), shaping()), &Asked::default());
+    assert_ne!(response.status.as_ref().unwrap().code, 0);
+    let Some(HttpResponse::DeniedResponse(denied)) = response.http_response else {
+        panic!("{response:?}");
+    };
+    assert_eq!(denied.status.unwrap().code, 302);
+    assert_eq!(denied.body, "come in by the other door");
+    let headers = sent(&denied.headers);
+    let named = |name: &str| -> Vec<_> {
+        let values = headers.iter().filter(|it| it.0 == name);
+        values.map(|it| (&*it.1, it.2)).collect()
+    };
+    assert_eq!(named("content-type"), []);
+    assert_eq!(named("cache-control"), [("max-age=1", false)]);
+    assert_eq!(named("set-cookie"), [("a=1", false), ("b=2", false)]);
+    assert_eq!(named("x-attache-reason"), [("policy_denied", false)]);
+
+    // A problem document says which status it came with.
+    let alone = Shaping {
+        status: Some(429),
+        ..Shaping::default()
+    };
+    let response = read(&shaped(denial(), alone), &Asked::default());
+    let Some(HttpResponse::DeniedResponse(denied)) = response.http_response else {
+        panic!("{response:?}");
+    };
+    let problem: serde_json::Value = serde_json::from_str(&denied.body).unwrap();
+    assert_eq!(
+        (denied.status.unwrap().code, &problem["status"]),
+        (429, &429.into())
+    );
+
+    // A gRPC client reads neither body nor status.
+    let asked = Asked {
+        grpc: true,
+        ..Asked::default()
+    };
+    let response = read(&shaped(denial(), shaping()), &asked);
+    let Some(HttpResponse::DeniedResponse(denied)) = response.http_response else {
+        panic!("{response:?}");
+    };
+    assert_eq!(denied.status.unwrap().code, 403);
+    assert_eq!(denied.body, "");
+    let headers = sent(&denied.headers);
+    assert!(headers.contains(&option("grpc-status", "7", false)));
+    assert!(headers.contains(&option("content-type", "application/grpc", false)));
+}
+
+#[test]
+fn what_can_not_stand_where_policy_wants_it_never_allows() {
+    for shaping in [
+        Shaping {
+            headers: pairs(&[("x-a", "a\r\nb")]),
+            ..Shaping::default()
+        },
+        Shaping {
+            response_headers: pairs(&[("x-a", "é")]),
+            ..Shaping::default()
+        },
+        Shaping {
+            query: pairs(&[("a", "1&admin=true")]),
+            ..Shaping::default()
+        },
+    ] {
+        let response = read(&shaped(permit(), shaping), &Asked::default());
+        assert_ne!(response.status.unwrap().code, 0);
+    }
+}
+
+/// E34: under our own key, whatever policy names it.
+#[test]
+fn metadata_of_policy_stands_below_ours() {
+    use serde_json::json;
+    let metadata = json!({"decision": "allow", "team": {"ids": [7, null, true, "x"]}});
+    let shaping = Shaping {
+        metadata: metadata.as_object().cloned(),
+        ..Shaping::default()
+    };
+    let denial = Outcome::Deny(Denial::bare(Reason::PolicyDenied));
+    let fields = super::metadata(&shaped(denial, shaping), "id").fields;
+    assert_eq!(fields.keys().collect::<Vec<_>>(), ["attache"]);
+    let Some(Kind::StructValue(ours)) = fields["attache"].kind.clone() else {
+        panic!("{fields:?}");
+    };
+    assert_eq!(ours.fields["decision"], text("decision", "deny").1);
+    let Some(Kind::StructValue(policy)) = ours.fields["policy"].kind.clone() else {
+        panic!("{ours:?}");
+    };
+    let expected = shaping::metadata(metadata.as_object().unwrap());
+    assert_eq!(expected.kind, Some(Kind::StructValue(policy.clone())));
+    assert_eq!(policy.fields.len(), 2);
+    assert_eq!(policy.fields["decision"], text("decision", "allow").1);
 }

@@ -74,6 +74,29 @@ fn a_principal_is_the_caller_as_it_stands() {
 }
 
 #[test]
+fn a_caller_that_an_asker_names_is_read_as_strictly_as_a_principal() {
+    for forwarding in [
+        Forwarding::Ignored,
+        Forwarding::LastHop { hops: Vec::new() },
+    ] {
+        let identifier = identifier(forwarding);
+        let named = |text| identifier.named(text).map(|id| id.as_str().to_owned());
+        assert_eq!(named("spiffe://td/p").unwrap(), "spiffe://td/p");
+        assert!(named("spiffe://partner.example/p").is_ok());
+        for text in ["", "td/p", "spiffe://td", "spiffe://TD/p", "spiffe://td/p "] {
+            let refused = named(text);
+            assert!(
+                matches!(refused, Err(CallerError::InvalidIdentity { .. })),
+                "{text}: {refused:?}"
+            );
+        }
+        let foreign = "spiffe://evil.example/p";
+        let refused = CallerError::ForeignTrustDomain(foreign.parse().unwrap());
+        assert_eq!(named(foreign), Err(refused));
+    }
+}
+
+#[test]
 fn a_principal_that_is_no_single_spiffe_id_is_refused() {
     // E08, E09: Envoy falls back from URI to DNS name to subject.
     for text in [

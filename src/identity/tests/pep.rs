@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{NOT_AFTER, NOT_BEFORE, NOW, der, params};
-use crate::identity::{MeshPeer, Peer, Pep, PepRules, Svid, TrustLocal, UntrustedPeer};
+use crate::identity::{Asker, MeshPeer, Peer, Pep, PepRules, Svid, TrustLocal, UntrustedPeer};
 
 fn rules(trust_local: TrustLocal, trust_uids: &[u32]) -> PepRules {
     PepRules {
@@ -52,6 +52,20 @@ fn none_trusts_nobody() {
             rules.judge(&Peer::Tcp(address), NOW),
             Err(UntrustedPeer::Tcp(address))
         );
+    }
+}
+
+#[test]
+fn tls_without_a_certificate_is_nobody_even_from_loopback() {
+    for trust_local in [TrustLocal::None, TrustLocal::Unix, TrustLocal::Loopback] {
+        let rules = rules(trust_local, &[]);
+        for text in LOOPBACK.into_iter().chain(ELSEWHERE) {
+            let address = address(text);
+            assert_eq!(
+                rules.judge(&Peer::Anonymous(address), NOW),
+                Err(UntrustedPeer::Anonymous(address))
+            );
+        }
     }
 }
 
@@ -179,4 +193,45 @@ fn a_mesh_peer_is_judged_by_this_moment() {
     peer.vouched = false;
     let not_vouched = UntrustedPeer::NotVouched(id.parse().unwrap());
     assert_eq!(judged(&peer, NOW), Err(not_vouched));
+}
+
+#[test]
+fn a_workload_that_is_no_pep_may_ask_about_itself_while_its_certificate_is_good() {
+    let rules = mesh_rules(&["spiffe://example.org/envoy/*"]);
+    let judged = |peer: &Peer, now| rules.judge_asker(peer, now);
+    let envoy = Peer::Mesh(mesh("spiffe://example.org/envoy/edge"));
+    assert_eq!(judged(&envoy, NOW), Ok(Asker::Pep(Pep::Mesh)));
+
+    let id = "spiffe://example.org/svc/reporting";
+    let workload = Peer::Mesh(mesh(id));
+    let itself = Asker::Itself(id.parse().unwrap());
+    assert_eq!(judged(&workload, NOW), Ok(itself));
+    let expired = UntrustedPeer::Expired(id.parse().unwrap());
+    assert_eq!(judged(&workload, NOT_AFTER), Err(expired));
+    let withdrawn = Peer::Mesh(MeshPeer {
+        vouched: false,
+        ..mesh(id)
+    });
+    let not_vouched = UntrustedPeer::NotVouched(id.parse().unwrap());
+    assert_eq!(judged(&withdrawn, NOW), Err(not_vouched));
+    let foreign = "spiffe://evil.example/svc/reporting";
+    let refused = UntrustedPeer::NotAPep(foreign.parse().unwrap());
+    assert_eq!(judged(&Peer::Mesh(mesh(foreign)), NOW), Err(refused));
+}
+
+#[test]
+fn who_has_no_certificate_asks_as_a_pep_or_not_at_all() {
+    for trust in [TrustLocal::None, TrustLocal::Unix, TrustLocal::Loopback] {
+        let rules = rules(trust, &[1337]);
+        for peer in [
+            unix(1337),
+            unix(0),
+            unix(None),
+            Peer::Tcp(address("127.0.0.1:9")),
+            Peer::Tcp(address("10.0.0.1:9")),
+        ] {
+            let as_pep = rules.judge(&peer, NOW).map(Asker::Pep);
+            assert_eq!(rules.judge_asker(&peer, NOW), as_pep, "{peer:?}");
+        }
+    }
 }

@@ -9,6 +9,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Error as _, MapAccess, SeqAccess};
 use serde_json::{Map, Number, Value};
 
+use super::parameters::{ParameterProblem, parameters};
+
 /// Whether policy reads the body of a route's requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -56,9 +58,23 @@ pub enum BodyProblem {
     /// A number that not everybody reads alike: rounded as a double, or vanishing in it.
     #[error("the body has a number of too many digits")]
     InexactNumber,
+    /// A form that services read in different ways.
+    #[error("the body is not a well-formed form")]
+    Form(#[source] ParameterProblem),
     /// Not JSON (RFC 8259), nested 128 levels or deeper, or with two members of one name in any case.
     #[error("the body is not well-formed JSON")]
     Json(#[source] serde_json::Error),
+}
+
+/// A body by its content type.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ParsedBody {
+    /// There is none, or it is of a type that is not read.
+    Unread,
+    /// The proxy sent less of it than there is.
+    Truncated,
+    /// JSON as it stands; a form as an object of lists of texts.
+    Value(Value),
 }
 
 impl BodyRule {
@@ -72,6 +88,33 @@ impl BodyRule {
 }
 
 impl Body<'_> {
+    /// Reads what there is, where its content type says how: JSON and `application/x-www-form-urlencoded`.
+    ///
+    /// As opa-envoy-plugin reads bodies, but for what is refused: JSON that can be read in more than one way, and a length
+    /// that contradicts the body.
+    pub fn parsed(&self) -> Result<ParsedBody, BodyProblem> {
+        let kind = self.content_type.unwrap_or_default().to_ascii_lowercase();
+        let is_form = kind.contains("application/x-www-form-urlencoded");
+        if !is_form && !kind.contains("application/json") && !is_json(&kind) {
+            return Ok(ParsedBody::Unread);
+        }
+        if self.partial {
+            return Ok(ParsedBody::Truncated);
+        }
+        match self.check_length() {
+            // A proxy that sends no bodies is no reason to refuse what has one.
+            Err(_) if self.bytes.is_empty() => return Ok(ParsedBody::Unread),
+            Err(BodyProblem::Truncated) => return Ok(ParsedBody::Truncated),
+            Err(problem) => return Err(problem),
+            Ok(()) => {}
+        }
+        if !is_form {
+            return self.json().map(ParsedBody::Value);
+        }
+        let form = parameters(self.bytes).map_err(BodyProblem::Form)?;
+        Ok(ParsedBody::Value(form.into_iter().collect()))
+    }
+
     fn json(&self) -> Result<Value, BodyProblem> {
         // First, so that a proxy that keeps bodies back is seen as such.
         if self.partial {

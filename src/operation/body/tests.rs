@@ -276,3 +276,81 @@ fn every_other_content_type_is_refused() {
     };
     assert!(matches!(read(untyped), Err(BodyProblem::ContentType)));
 }
+
+fn parsed(content_type: &str, bytes: &str) -> Result<ParsedBody, BodyProblem> {
+    let body = Body {
+        content_type: Some(content_type),
+        content_length: None,
+        size: -1,
+        partial: false,
+        bytes: bytes.as_bytes(),
+    };
+    body.parsed()
+}
+
+#[test]
+fn a_body_of_a_type_that_says_how_is_read() {
+    for (kind, text, value) in [
+        (
+            "application/json",
+            r#"{"a": 1}"#,
+            serde_json::json!({"a": 1}),
+        ),
+        (
+            "Application/JSON; charset=UTF-8",
+            "[]",
+            serde_json::json!([]),
+        ),
+        (
+            "application/x-www-form-urlencoded",
+            "a=1&a=2&b=%20",
+            serde_json::json!({"a": ["1", "2"], "b": [" "]}),
+        ),
+    ] {
+        assert_eq!(parsed(kind, text).unwrap(), ParsedBody::Value(value));
+    }
+    for (kind, text) in [
+        ("text/plain", "a=1"),
+        ("multipart/form-data; boundary=x", "--x"),
+        ("application/grpc", "\0\0\0\0\0"),
+        ("application/json", ""),
+    ] {
+        assert_eq!(parsed(kind, text).unwrap(), ParsedBody::Unread, "{kind}");
+    }
+}
+
+#[test]
+fn a_body_that_can_be_read_in_more_than_one_way_is_not_read_at_all() {
+    for (kind, text) in [
+        ("application/json", r#"{"a": 1, "a": 2}"#),
+        ("application/json", "{"),
+        ("application/json; charset=latin1", "{}"),
+        ("application/x-www-form-urlencoded", "a=1;b=2"),
+        ("application/x-www-form-urlencoded", "a=%"),
+    ] {
+        assert!(parsed(kind, text).is_err(), "{kind} {text}");
+    }
+}
+
+/// E36, E37.
+#[test]
+fn a_body_that_is_cut_off_is_known_as_such() {
+    for (partial, length, size) in [(true, None, -1), (false, Some("3"), -1), (false, None, 3)] {
+        let body = Body {
+            content_type: Some("application/json"),
+            content_length: length,
+            size,
+            partial,
+            bytes: b"{}",
+        };
+        assert_eq!(body.parsed().unwrap(), ParsedBody::Truncated);
+    }
+    let contradicts = Body {
+        content_type: Some("application/json"),
+        content_length: Some("1"),
+        size: -1,
+        partial: false,
+        bytes: b"{}",
+    };
+    assert!(contradicts.parsed().is_err());
+}

@@ -94,6 +94,14 @@ impl NormalPath<'_> {
         &self.0
     }
 
+    /// The pieces between slashes after the first, each decoded once: one empty piece for `/`, and one more for a slash at
+    /// the end.
+    pub fn decoded(&self) -> impl Iterator<Item = String> {
+        let pieces = self.0.split('/').skip(1);
+        // Nothing is lost: escapes that are not UTF-8 were refused.
+        pieces.map(|piece| percent_decode_str(piece).decode_utf8_lossy().into_owned())
+    }
+
     /// The segments, none of them empty. A slash at the end makes no segment; `/` has none at all.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         // Only the first and the last piece can be empty.

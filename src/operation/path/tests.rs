@@ -373,3 +373,16 @@ proptest! {
         prop_assert_eq!(alike, same, "{} and {}", one, other);
     }
 }
+
+#[test]
+fn pieces_are_decoded_once() {
+    for (path, pieces) in [
+        ("/", &[""][..]),
+        ("/a", &["a"]),
+        ("/a/", &["a", ""]),
+        ("/a%20b/c%2541/%C3%A4", &["a b", "c%41", "ä"]),
+    ] {
+        let path = NormalPath::try_from(path).unwrap();
+        assert_eq!(path.decoded().collect::<Vec<_>>(), pieces, "{path}");
+    }
+}

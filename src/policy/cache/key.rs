@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde_json::{Number, Value as Json};
 
-use crate::policy::{Context, Input, RequestInput};
+use crate::policy::{Context, EnvoyInput, Input, RequestInput};
 
 /// An input as the name of a cache entry. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -52,36 +52,76 @@ impl PartialEq for Key {
             timestamp: _,
             context,
             request,
+            envoy,
         } = &*self.input;
-        let RequestInput {
-            protocol,
-            method,
-            host,
-            path,
-            params,
-            body,
-        } = request;
         let its = &*other.input;
-        *path == its.request.path
+        both(request.as_ref(), its.request.as_ref(), same_request)
             && *caller == its.caller
             && *target == its.target
             && *action == its.action
             && *resource == its.resource
             && *tier == its.tier
-            && *context == its.context
-            && *protocol == its.request.protocol
-            && *method == its.request.method
-            && *host == its.request.host
-            && *params == its.request.params
-            && match (body, &its.request.body) {
-                (None, None) => true,
-                (Some(one), Some(other)) => same(one, other),
-                (None, Some(_)) | (Some(_), None) => false,
-            }
+            && same_context(context, &its.context)
+            && both(envoy.as_deref(), its.envoy.as_deref(), same_envoy)
     }
 }
 
 impl Eq for Key {}
+
+fn both<T>(one: Option<&T>, other: Option<&T>, same: fn(&T, &T) -> bool) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => same(one, other),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+fn same_request(one: &RequestInput, other: &RequestInput) -> bool {
+    let RequestInput {
+        protocol,
+        method,
+        host,
+        path,
+        params,
+        body,
+    } = one;
+    *path == other.path
+        && *protocol == other.protocol
+        && *method == other.method
+        && *host == other.host
+        && *params == other.params
+        && both(body.as_ref(), other.body.as_ref(), same)
+}
+
+fn same_context(one: &Context, other: &Context) -> bool {
+    let Context {
+        headers,
+        extensions,
+        attributes,
+        given,
+    } = one;
+    *headers == other.headers
+        && *extensions == other.extensions
+        && *attributes == other.attributes
+        && same_members(given, &other.given)
+}
+
+fn same_envoy(one: &EnvoyInput, other: &EnvoyInput) -> bool {
+    let EnvoyInput {
+        attributes,
+        parsed_path,
+        parsed_query,
+        parsed_body,
+        truncated_body,
+        // No policy sees it.
+        lasting: _,
+    } = one;
+    *parsed_path == other.parsed_path
+        && *parsed_query == other.parsed_query
+        && *truncated_body == other.truncated_body
+        && same_members(attributes, &other.attributes)
+        && same(parsed_body, &other.parsed_body)
+}
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -94,28 +134,56 @@ impl Hash for Key {
             timestamp: _,
             context,
             request,
+            envoy,
         } = &*self.input;
         let Context {
             headers,
             extensions,
             attributes,
+            given,
         } = context;
-        let RequestInput {
-            protocol,
-            method,
-            host,
-            path,
-            params,
-            body,
-        } = request;
         (caller, target, action, resource, tier).hash(state);
         (headers, extensions, attributes).hash(state);
-        (protocol, method, host, path, params).hash(state);
-        body.is_some().hash(state);
-        if let Some(body) = body {
-            hash(body, state);
+        hash_members(given, state);
+        request.is_some().hash(state);
+        if let Some(request) = request {
+            hash_request(request, state);
+        }
+        envoy.is_some().hash(state);
+        if let Some(envoy) = envoy {
+            hash_envoy(envoy, state);
         }
     }
+}
+
+fn hash_request<H: Hasher>(request: &RequestInput, state: &mut H) {
+    let RequestInput {
+        protocol,
+        method,
+        host,
+        path,
+        params,
+        body,
+    } = request;
+    (protocol, method, host, path, params).hash(state);
+    body.is_some().hash(state);
+    if let Some(body) = body {
+        hash(body, state);
+    }
+}
+
+fn hash_envoy<H: Hasher>(envoy: &EnvoyInput, state: &mut H) {
+    let EnvoyInput {
+        attributes,
+        parsed_path,
+        parsed_query,
+        parsed_body,
+        truncated_body,
+        lasting: _,
+    } = envoy;
+    (parsed_path, parsed_query, truncated_body).hash(state);
+    hash_members(attributes, state);
+    hash(parsed_body, state);
 }
 
 /// Whether no policy could tell the two apart. Bodies are nested 128 deep at most.
@@ -128,14 +196,16 @@ fn same(one: &Json, other: &Json) -> bool {
         (Json::Array(one), Json::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
         }
-        (Json::Object(one), Json::Object(other)) => {
-            one.len() == other.len()
-                && one
-                    .iter()
-                    .all(|(name, value)| other.get(name).is_some_and(|it| same(value, it)))
-        }
+        (Json::Object(one), Json::Object(other)) => same_members(one, other),
         _ => false,
     }
+}
+
+fn same_members(one: &Members, other: &Members) -> bool {
+    one.len() == other.len()
+        && one
+            .iter()
+            .all(|(name, value)| other.get(name).is_some_and(|it| same(value, it)))
 }
 
 fn hash<H: Hasher>(json: &Json, state: &mut H) {
@@ -151,14 +221,16 @@ fn hash<H: Hasher>(json: &Json, state: &mut H) {
                 hash(item, state);
             }
         }
-        Json::Object(members) => {
-            members.len().hash(state);
-            // In the order of their names: a map keeps them sorted.
-            for (name, value) in members {
-                name.hash(state);
-                hash(value, state);
-            }
-        }
+        Json::Object(members) => hash_members(members, state),
+    }
+}
+
+fn hash_members<H: Hasher>(members: &Members, state: &mut H) {
+    members.len().hash(state);
+    // In the order of their names: a map keeps them sorted.
+    for (name, value) in members {
+        name.hash(state);
+        hash(value, state);
     }
 }
 
@@ -183,12 +255,26 @@ fn size(input: &Input) -> usize {
         timestamp: _,
         context,
         request,
+        envoy,
     } = input;
     let Context {
         headers,
         extensions,
         attributes,
+        given,
     } = context;
+    let texts = caller.as_str().len()
+        + target.as_ref().map_or(0, |target| target.as_str().len())
+        + action.as_str().len()
+        + resource.as_str().len();
+    let maps = [headers, extensions, &**attributes];
+    let maps: usize = maps.into_iter().map(size_of_texts).sum();
+    let request = request.as_ref().map_or(0, size_of_request);
+    let envoy = envoy.as_deref().map_or(0, size_of_envoy);
+    FRAME + texts + maps + size_of_members(given) + request + envoy
+}
+
+fn size_of_request(request: &RequestInput) -> usize {
     let RequestInput {
         protocol: _,
         method,
@@ -197,17 +283,28 @@ fn size(input: &Input) -> usize {
         params,
         body,
     } = request;
-    let texts = caller.as_str().len()
-        + target.as_ref().map_or(0, |target| target.as_str().len())
-        + action.as_str().len()
-        + resource.as_str().len()
-        + method.len()
-        + host.len()
-        + path.len();
-    let maps = [headers, extensions, &**attributes, params];
-    let maps: usize = maps.into_iter().map(size_of_texts).sum();
-    let body = body.as_ref().map_or(0, size_of_json);
-    FRAME + texts + maps + body
+    let texts = method.len() + host.len() + path.len();
+    texts + size_of_texts(params) + body.as_ref().map_or(0, size_of_json)
+}
+
+fn size_of_envoy(envoy: &EnvoyInput) -> usize {
+    let EnvoyInput {
+        attributes,
+        parsed_path,
+        parsed_query,
+        parsed_body,
+        truncated_body: _,
+        lasting: _,
+    } = envoy;
+    let list = |texts: &[String]| texts.iter().map(|text| VALUE + text.len()).sum::<usize>();
+    let query = parsed_query
+        .iter()
+        .map(|(name, values)| MEMBER + name.len() + list(values));
+    ENVOY_FRAME
+        + size_of_members(attributes)
+        + list(parsed_path)
+        + query.sum::<usize>()
+        + size_of_json(parsed_body)
 }
 
 fn size_of_texts(texts: &BTreeMap<String, String>) -> usize {
@@ -220,14 +317,21 @@ fn size_of_json(json: &Json) -> usize {
         Json::Null | Json::Bool(_) | Json::Number(_) => VALUE,
         Json::String(text) => VALUE + text.len(),
         Json::Array(items) => VALUE + items.iter().map(size_of_json).sum::<usize>(),
-        Json::Object(members) => members.iter().fold(VALUE, |sum, (name, value)| {
-            sum + MEMBER + name.len() + size_of_json(value)
-        }),
+        Json::Object(members) => VALUE + size_of_members(members),
     }
 }
 
+fn size_of_members(members: &Members) -> usize {
+    let member = |(name, value): (&String, &Json)| MEMBER + name.len() + size_of_json(value);
+    members.iter().map(member).sum()
+}
+
+type Members = serde_json::Map<String, Json>;
+
 /// What an input takes besides its texts: the struct, and the names of its members in JSON.
 const FRAME: usize = 400;
+/// The same for the words of opa-envoy-plugin, with the `version` that policy sees in them.
+const ENVOY_FRAME: usize = 320;
 /// A member of a map besides its texts.
 const MEMBER: usize = 48;
 /// A JSON value besides its text.
@@ -251,7 +355,7 @@ mod tests {
 
     fn with_body(body: Json) -> Key {
         let mut input = Input::made_up();
-        input.request.body = Some(body);
+        input.request.as_mut().unwrap().body = Some(body);
         key(&input)
     }
 
@@ -260,6 +364,18 @@ mod tests {
         let mut document = serde_json::to_value(input).unwrap();
         document.as_object_mut().unwrap().remove("timestamp");
         serde_json::to_string(&document).unwrap()
+    }
+
+    fn requests(into: &mut Input, from: &Input, change: fn(&mut RequestInput, RequestInput)) {
+        if let (Some(into), Some(from)) = (&mut into.request, from.request.clone()) {
+            change(into, from);
+        }
+    }
+
+    fn envoys(into: &mut Input, from: &Input, change: fn(&mut EnvoyInput, EnvoyInput)) {
+        if let (Some(into), Some(from)) = (&mut into.envoy, from.envoy.clone()) {
+            change(into, *from);
+        }
     }
 
     fn hashes_equal(one: &Key, other: &Key) -> bool {
@@ -279,7 +395,7 @@ mod tests {
         /// C03: one member at a time, everything else alike.
         #[test]
         fn a_difference_in_any_one_member_is_a_difference(one in any_input(), other in any_input()) {
-            let changes: [fn(&mut Input, &Input); 14] = [
+            let changes: [fn(&mut Input, &Input); 22] = [
                 |into, from| into.caller = from.caller.clone(),
                 |into, from| into.target = from.target.clone(),
                 |into, from| into.action = from.action.clone(),
@@ -288,12 +404,22 @@ mod tests {
                 |into, from| into.context.headers = from.context.headers.clone(),
                 |into, from| into.context.extensions = from.context.extensions.clone(),
                 |into, from| into.context.attributes = Arc::clone(&from.context.attributes),
-                |into, from| into.request.protocol = from.request.protocol,
-                |into, from| into.request.method = from.request.method.clone(),
-                |into, from| into.request.host = from.request.host.clone(),
-                |into, from| into.request.path = from.request.path.clone(),
-                |into, from| into.request.params = from.request.params.clone(),
-                |into, from| into.request.body = from.request.body.clone(),
+                |into, from| into.context.given = from.context.given.clone(),
+                |into, from| into.request = from.request.clone(),
+                |into, from| requests(into, from, |into, from| into.protocol = from.protocol),
+                |into, from| requests(into, from, |into, from| into.method = from.method),
+                |into, from| requests(into, from, |into, from| into.host = from.host),
+                |into, from| requests(into, from, |into, from| into.path = from.path),
+                |into, from| requests(into, from, |into, from| into.params = from.params),
+                |into, from| requests(into, from, |into, from| into.body = from.body),
+                |into, from| into.envoy = from.envoy.clone(),
+                |into, from| envoys(into, from, |into, from| into.attributes = from.attributes),
+                |into, from| envoys(into, from, |into, from| into.parsed_path = from.parsed_path),
+                |into, from| envoys(into, from, |into, from| into.parsed_query = from.parsed_query),
+                |into, from| envoys(into, from, |into, from| into.parsed_body = from.parsed_body),
+                |into, from| {
+                    envoys(into, from, |into, from| into.truncated_body = from.truncated_body);
+                },
             ];
             for change in changes {
                 let mut changed = one.clone();
@@ -382,8 +508,9 @@ mod tests {
     fn a_text_can_not_reach_into_its_neighbour() {
         let with = |host: &str, path: &str| {
             let mut input = Input::made_up();
-            input.request.host = host.to_owned();
-            input.request.path = path.to_owned();
+            let request = input.request.as_mut().unwrap();
+            request.host = host.to_owned();
+            request.path = path.to_owned();
             key(&input)
         };
         assert_ne!(with("a", "/b/c"), with("a/b", "/c"));
@@ -395,7 +522,7 @@ mod tests {
     fn what_takes_much_memory_has_no_key() {
         let keyed = |body: Json| {
             let mut input = Input::made_up();
-            input.request.body = Some(body);
+            input.request.as_mut().unwrap().body = Some(body);
             Key::bounded(&Arc::new(input)).is_some()
         };
         assert!(keyed(json!("x".repeat(7 * 1024))));

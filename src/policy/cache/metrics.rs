@@ -27,6 +27,8 @@ pub(super) enum Bypass {
     Route,
     /// The policy does not, or is no function of its input.
     Policy,
+    /// Something in the input is of this request alone.
+    Input,
     /// The input is too large.
     Size,
     /// The engine is asked too many questions at once.
@@ -46,9 +48,10 @@ struct CauseLabel {
 }
 
 impl Bypass {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Route,
         Self::Policy,
+        Self::Input,
         Self::Size,
         Self::Crowded,
         Self::Changing,
@@ -58,6 +61,7 @@ impl Bypass {
         match self {
             Self::Route => "route",
             Self::Policy => "policy",
+            Self::Input => "input",
             Self::Size => "size",
             Self::Crowded => "crowded",
             Self::Changing => "changing",

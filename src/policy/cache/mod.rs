@@ -134,10 +134,13 @@ impl<E: PolicyEngine + ?Sized> Cached<E> {
                 deadline,
                 terms,
             } = query;
-            let deadline = Deadline {
-                at: deadline.at.max(begun + memory.full_time),
+            let full = Deadline {
+                at: begun + memory.full_time,
                 cut_short: false,
             };
+            // What one asker cut short is whole for the others; one that waits longer than usual keeps its own.
+            let hurried = deadline.cut_short && deadline.at < full.at;
+            let deadline = if hurried { full } else { deadline };
             let asked = Query {
                 input,
                 deadline,
@@ -145,7 +148,9 @@ impl<E: PolicyEngine + ?Sized> Cached<E> {
             };
             let outcome = match timeout_at(deadline.at, engine.evaluate(asked)).await {
                 Ok(outcome) => outcome,
-                Err(_elapsed) => Err(PolicyError::TimeLimit),
+                Err(_elapsed) => Err(PolicyError::TimedOut {
+                    cut_short: deadline.cut_short,
+                }),
             };
             if let Ok(verdict) = &outcome {
                 memory.store.keep(key, verdict, &terms, begun);
@@ -181,6 +186,9 @@ impl<E: PolicyEngine + ?Sized + 'static> PolicyEngine for Cached<E> {
         if query.terms.ttl == Some(Duration::ZERO) {
             return self.bypass(memory, query, Bypass::Route).await;
         }
+        if !query.input.is_cacheable() {
+            return self.bypass(memory, query, Bypass::Input).await;
+        }
         let Some(key) = Key::bounded(&query.input) else {
             return self.bypass(memory, query, Bypass::Size).await;
         };
@@ -192,6 +200,11 @@ impl<E: PolicyEngine + ?Sized + 'static> PolicyEngine for Cached<E> {
             Some(Recalled::NotKept) => self.bypass(memory, query, Bypass::Policy).await,
             None => self.ask(memory, key, query).await,
         }
+    }
+
+    /// Whether the engine could: a verdict that is remembered is none of its health.
+    async fn health(&self) -> Result<(), PolicyError> {
+        self.engine.health().await
     }
 
     fn revision(&self) -> Arc<str> {

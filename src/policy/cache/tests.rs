@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{advance, sleep};
 
 use super::*;
-use crate::policy::{Answer, EmbeddedEngine, Input, Program, Sources, Terms};
+use crate::policy::{Answer, EmbeddedEngine, Input, InputForm, Program, Sources, Terms};
 
 const TTL: Duration = Duration::from_secs(60);
 const DENY_TTL: Duration = Duration::from_secs(5);
@@ -52,10 +52,15 @@ impl PolicyEngine for Scripted {
             reason: Some(format!("call {call}").into()),
             policy_id: None,
             tier: None,
+            shaping: None,
             revision,
             cacheable: !matches!(said, Said::AllowOnce),
             cached: false,
         })
+    }
+
+    async fn health(&self) -> Result<(), PolicyError> {
+        Ok(())
     }
 
     fn revision(&self) -> Arc<str> {
@@ -127,7 +132,7 @@ impl<E: ?Sized> Cached<E> {
 
 fn about(path: &str) -> Query {
     let mut input = Input::made_up();
-    input.request.path = path.to_owned();
+    input.request.as_mut().unwrap().path = path.to_owned();
     Query {
         input: Arc::new(input),
         deadline: Deadline::after(FULL_TIME),
@@ -324,6 +329,22 @@ async fn a_hurried_asker_shortens_nobodys_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_longer_than_usual_is_waited_for() {
+    let cache = cached(open(ALLOWS));
+    for (path, cut_short) in [("/a", false), ("/b", true)] {
+        let at = Instant::now() + FULL_TIME * 4;
+        let deadline = Deadline { at, cut_short };
+        let patient = Query {
+            deadline,
+            ..about(path)
+        };
+        ask(&cache, patient).await;
+        let asked = cache.engine.deadlines.lock().unwrap().pop();
+        assert_eq!(asked, Some(deadline));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hurried_asker_who_joins_waits_no_longer_than_it_said() {
     let cache = Arc::new(cached(gated(ALLOWS)));
     let first = {
@@ -421,7 +442,11 @@ async fn an_engine_that_changes_at_every_look_is_asked_without_the_cache() {
     #[async_trait::async_trait]
     impl PolicyEngine for Restless {
         async fn evaluate(&self, _query: Query) -> Result<Verdict, PolicyError> {
-            crate::policy::output::read(Some(&true.into()), &"never".into())
+            crate::policy::output::read(Some(&true.into()), &"never".into(), InputForm::Attache)
+        }
+
+        async fn health(&self) -> Result<(), PolicyError> {
+            Ok(())
         }
 
         fn revision(&self) -> Arc<str> {
@@ -584,7 +609,8 @@ async fn entries_made_together_expire_apart() {
         .collect();
     let store = &cache.memory().store;
     let made = Instant::now();
-    let verdict = crate::policy::output::read(Some(&true.into()), &"r1".into()).unwrap();
+    let verdict =
+        crate::policy::output::read(Some(&true.into()), &"r1".into(), InputForm::Attache).unwrap();
     for query in &queries {
         let key = Key::bounded(&query.input).unwrap();
         store.keep(key, &verdict, &query.terms, made);
@@ -703,7 +729,7 @@ proptest! {
 /// Questions 0 to 4 are allowed, 5 and 6 denied, 7 is not to be remembered.
 async fn replay(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let answer: Answers = |query, _call| {
-        Ok(match &*query.input.request.path {
+        Ok(match &*query.input.request.as_ref().unwrap().path {
             "/7" => Said::AllowOnce,
             "/5" | "/6" => Said::Deny,
             _ => Said::Allow,

@@ -111,6 +111,11 @@ impl PolicyEngine for EmbeddedEngine {
         aside(&self.evaluations, move || program.evaluate(&query.input)).await
     }
 
+    /// A program serves from the start on, and only a proven one takes its place.
+    async fn health(&self) -> Result<(), PolicyError> {
+        Ok(())
+    }
+
     fn revision(&self) -> Arc<str> {
         Arc::clone(self.current.load().revision())
     }

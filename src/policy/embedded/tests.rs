@@ -26,7 +26,7 @@ fn engine(module: &str) -> (TempDir, EmbeddedEngine) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("policy.rego"), module).unwrap();
     let engine = config("policy.rego")
-        .build(folder.path().to_owned())
+        .embedded_engine(folder.path().to_owned())
         .unwrap();
     (folder, engine)
 }
@@ -37,7 +37,7 @@ fn answer(engine: &EmbeddedEngine) -> Answer {
 
 #[tokio::test]
 async fn an_engine_answers_from_another_thread() {
-    let engine = config("").build(".".into()).unwrap();
+    let engine = config("").embedded_engine(".".into()).unwrap();
     let query = Query {
         input: Arc::new(Input::made_up()),
         deadline: Deadline::after(Duration::from_secs(60)),
@@ -157,7 +157,9 @@ fn a_swapped_config_map_is_seen() {
     }
     symlink("..1", mount.join("..data")).unwrap();
     symlink("..data/policy.rego", mount.join("policy.rego")).unwrap();
-    let engine = config("policy/").build(folder.path().to_owned()).unwrap();
+    let engine = config("policy/")
+        .embedded_engine(folder.path().to_owned())
+        .unwrap();
     assert_eq!(answer(&engine), Answer::Allow);
     symlink("..2", mount.join("..data_tmp")).unwrap();
     fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
@@ -185,7 +187,9 @@ fn a_missing_file_is_named_before_anything_serves() {
     let folder = tempfile::tempdir().unwrap();
     let config: Config =
         serde_saphyr::from_str("embedded: {modules: [a.rego, b/], data: [c.json]}").unwrap();
-    let errors = config.build(folder.path().to_owned()).unwrap_err();
+    let errors = config
+        .embedded_engine(folder.path().to_owned())
+        .unwrap_err();
     let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(texts, ["read `a.rego`", "read `b/`", "read `c.json`"]);
 }

@@ -22,7 +22,7 @@ use regorus::{Engine, LimitError, Value};
 
 use self::definitions::{Definitions, Kind};
 use super::output::{self, clip};
-use super::{DecisionPath, Input, LoadError, PolicyError, Sources, Verdict};
+use super::{DecisionPath, Input, InputForm, LoadError, PolicyError, Sources, Verdict};
 
 /// A policy that has been read, checked and tried.
 pub struct Program {
@@ -49,6 +49,16 @@ impl Program {
         sources: &Sources,
         path: &DecisionPath,
         time_limit: Duration,
+    ) -> Result<Self, Vec<LoadError>> {
+        Self::compile_for(sources, path, time_limit, InputForm::Attache)
+    }
+
+    /// As [`Program::compile`], for questions in these words.
+    pub fn compile_for(
+        sources: &Sources,
+        path: &DecisionPath,
+        time_limit: Duration,
+        form: InputForm,
     ) -> Result<Self, Vec<LoadError>> {
         let mut engine = Engine::new();
         engine.set_strict_builtin_errors(true);
@@ -81,7 +91,7 @@ impl Program {
             trial: Err(PolicyError::Interrupted),
             volatile: definitions.volatile(&path.place()).map(ToString::to_string),
         };
-        program.trial = program.evaluate(&Input::made_up());
+        program.trial = program.evaluate(&Input::made_up_in(form));
         match program.trial {
             Err(PolicyError::Shape(fault)) => Err(vec![LoadError::Shape(fault)]),
             Ok(_) | Err(_) => Ok(program),
@@ -90,17 +100,17 @@ impl Program {
 
     /// What the policy says about `input`. Blocks for the time limit at most, plus one builtin call.
     pub fn evaluate(&self, input: &Input) -> Result<Verdict, PolicyError> {
-        let document = value::from_input(input);
+        let (document, form) = (value::from_input(input), input.form());
         // The copy that a panic would leave half changed is dropped with it.
         let result = catch_unwind(AssertUnwindSafe(|| self.run(document)))
             .map_err(|_panic| PolicyError::Interrupted)??;
         let mut verdict = match result {
-            Value::Undefined => output::read(None, &self.revision),
-            Value::Bool(allow) => output::read(Some(&allow.into()), &self.revision),
+            Value::Undefined => output::read(None, &self.revision, form),
+            Value::Bool(allow) => output::read(Some(&allow.into()), &self.revision, form),
             other => {
                 let json = serde_json::to_value(&other)
                     .map_err(|error| PolicyError::Shape(error.to_string()))?;
-                output::read(Some(&json), &self.revision)
+                output::read(Some(&json), &self.revision, form)
             }
         }?;
         verdict.cacheable &= self.volatile.is_none();

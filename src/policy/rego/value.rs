@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use regorus::Value;
 use serde_json::Value as Json;
 
-use crate::policy::{Context, Input, Protocol, RequestInput};
+use crate::policy::{Context, EnvoyInput, Input, Protocol, RequestInput};
 
 /// The document that policy sees as `input`.
 pub(super) fn from_input(input: &Input) -> Value {
@@ -25,8 +25,34 @@ pub(super) fn from_input(input: &Input) -> Value {
     document.text("tier", input.tier.as_str());
     document.text("timestamp", &input.timestamp.to_string());
     document.value("context", from_context(&input.context));
-    document.value("request", from_request(&input.request));
+    if let Some(request) = &input.request {
+        document.value("request", from_request(request));
+    }
+    if let Some(envoy) = &input.envoy {
+        add_envoy(&mut document, envoy);
+    }
     document.into()
+}
+
+fn add_envoy(document: &mut Members, envoy: &EnvoyInput) {
+    let texts = |texts: &[String]| {
+        let values = texts.iter().map(|text| Value::from(text.as_str()));
+        Value::from(values.collect::<Vec<_>>())
+    };
+    let mut query = Members::default();
+    for (name, values) in &envoy.parsed_query {
+        query.value(name, texts(values));
+    }
+    let mut version = Members::default();
+    for (name, text) in EnvoyInput::VERSION {
+        version.text(name, text);
+    }
+    document.value("attributes", from_members(&envoy.attributes));
+    document.value("parsed_path", texts(&envoy.parsed_path));
+    document.value("parsed_query", query.into());
+    document.value("parsed_body", from_json(&envoy.parsed_body));
+    document.value("truncated_body", Value::Bool(envoy.truncated_body));
+    document.value("version", version.into());
 }
 
 /// A JSON document as the engine's value.
@@ -37,12 +63,16 @@ pub(super) fn from_json(json: &Json) -> Value {
         Json::Number(number) => from_number(number),
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => Value::from(items.iter().map(from_json).collect::<Vec<_>>()),
-        Json::Object(members) => members
-            .iter()
-            .map(|(name, value)| (Value::from(name.as_str()), from_json(value)))
-            .collect::<BTreeMap<_, _>>()
-            .into(),
+        Json::Object(members) => from_members(members),
     }
+}
+
+fn from_members(members: &serde_json::Map<String, Json>) -> Value {
+    members
+        .iter()
+        .map(|(name, value)| (Value::from(name.as_str()), from_json(value)))
+        .collect::<BTreeMap<_, _>>()
+        .into()
 }
 
 fn from_context(context: &Context) -> Value {
@@ -50,6 +80,9 @@ fn from_context(context: &Context) -> Value {
     document.texts("headers", &context.headers);
     document.texts("extensions", &context.extensions);
     document.texts("attributes", &context.attributes);
+    for (name, value) in &context.given {
+        document.value(name, from_json(value));
+    }
     document.into()
 }
 

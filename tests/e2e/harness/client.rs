@@ -33,6 +33,7 @@ pub(crate) struct Request {
     method: String,
     target: String,
     headers: Vec<(String, String)>,
+    body: String,
 }
 
 /// An answer.
@@ -49,7 +50,16 @@ impl Request {
             method: method.to_owned(),
             target: target.to_owned(),
             headers: Vec::new(),
+            body: String::new(),
         }
+    }
+
+    /// Adds a JSON body; sent over HTTP/1.1 only.
+    pub(crate) fn json(mut self, body: &str) -> Self {
+        body.clone_into(&mut self.body);
+        let length = body.len().to_string();
+        self.header("content-type", "application/json")
+            .header("content-length", &length)
     }
 
     pub(crate) fn get(target: &str) -> Self {
@@ -92,6 +102,7 @@ impl Caller {
             head.extend([name, ": ", value, "\r\n"]);
         }
         head.push_str("connection: close\r\n\r\n");
+        head.push_str(&request.body);
         let answer = self.exchange(head.as_bytes()).await?;
         Response::parse(&answer)
     }

@@ -26,6 +26,7 @@ pub(crate) struct Setup {
     edits: Vec<(&'static str, String)>,
     loopback: bool,
     policy: Option<&'static str>,
+    envoy_words: bool,
     patient: bool,
 }
 
@@ -63,6 +64,17 @@ impl Setup {
     pub(crate) fn policy(mut self, module: &'static str) -> Self {
         self.policy = Some(module);
         self
+    }
+
+    /// Asks that policy in the words of opa-envoy-plugin, bodies included.
+    pub(crate) fn in_envoy_words(mut self) -> Self {
+        self.envoy_words = true;
+        let bodies = "with_request_body: {max_request_bytes: 8192, allow_partial_message: true}";
+        let indent = " ".repeat(22);
+        self.envoy(
+            "failure_mode_allow: false",
+            &format!("failure_mode_allow: false\n{indent}{bodies}"),
+        )
     }
 
     /// Gives both sides time that a busy test machine may need, where a test is not about deadlines.

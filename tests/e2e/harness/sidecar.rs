@@ -127,6 +127,11 @@ impl Sidecar {
             Some(_) => format!("embedded: {{modules: [\"{home}/{POLICY}/\"], reload: true}}"),
             None => String::new(),
         };
+        let input = if setup.envoy_words {
+            "envoy"
+        } else {
+            "attache"
+        };
         let limits = if setup.patient {
             "limits: {request_timeout: 4s}"
         } else {
@@ -166,6 +171,7 @@ tiers:
 policy:
   engine: embedded
   path: agentweave/authz/allow
+  input: {input}
   {modules}
 audit: {{sinks: [{{jsonl: "{home}/audit.jsonl"}}]}}
 {limits}

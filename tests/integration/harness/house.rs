@@ -1,5 +1,6 @@
 //! A process in this process: configuration in a folder of its own, a Unix socket, probes on a free port.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use std::time::Duration;
 use attache::app::{App, RunError};
 use attache::clock::{Clock, SystemClock};
 use attache::config::Config;
-use attache::grpc::Address;
 use attache::lifecycle::Shutdown;
+use attache::socket::Address;
 use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use serde_json::Value;
@@ -29,10 +30,12 @@ pub(crate) struct Plan {
     pub(crate) rules: String,
     /// The policy; the shipped one where empty.
     pub(crate) rego: String,
-    /// More settings of the embedded engine, where there is a policy.
+    /// More settings of the embedded engine; or the whole section, beginning with `{engine`.
     pub(crate) policy: String,
     /// The listener; a Unix socket where empty.
     pub(crate) listener: String,
+    /// Further lines of `listen`.
+    pub(crate) doors: String,
     /// Files beside the configuration, by path.
     pub(crate) files: Vec<(String, String)>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -45,6 +48,9 @@ pub(crate) struct Plan {
 pub(crate) struct House {
     pub(crate) dir: TempDir,
     pub(crate) address: Address,
+    /// Where `mesh` and `http` listen.
+    pub(crate) mesh: Option<SocketAddr>,
+    pub(crate) http: Option<SocketAddr>,
     pub(crate) health: String,
     pub(crate) channel: Channel,
     pub(crate) shutdown: Shutdown,
@@ -59,6 +65,7 @@ impl Default for Plan {
             rego: String::new(),
             policy: String::new(),
             listener: String::new(),
+            doors: String::new(),
             files: Vec::new(),
             clock: Arc::new(SystemClock),
             watched: false,
@@ -88,6 +95,7 @@ impl Plan {
         } else {
             self.listener.clone()
         };
+        let doors = &self.doors;
         let modules = if self.rego.is_empty() {
             "[]"
         } else {
@@ -98,6 +106,11 @@ impl Plan {
             "" => "time_limit: 10s",
             policy => policy,
         };
+        let policy = if policy.starts_with("{engine") {
+            policy.to_owned()
+        } else {
+            format!("{{embedded: {{modules: {modules}, {policy}}}}}")
+        };
         let limits = if self.more.contains("limits:") {
             ""
         } else {
@@ -105,9 +118,9 @@ impl Plan {
         };
         format!(
             "trust_domain: example.org\n\
-             listen:\n  ext_authz: [{listener}]\n  health: {{tcp: \"127.0.0.1:0\"}}\n\
+             listen:\n  ext_authz: [{listener}]\n  health: {{tcp: \"127.0.0.1:0\"}}\n{doors}\
              audit: {{sinks: [{{jsonl: audit.jsonl}}]}}\n\
-             policy: {{embedded: {{modules: {modules}, {policy}}}}}\n{limits}\n{}\n{}\n",
+             policy: {policy}\n{limits}\n{}\n{}\n",
             self.rules, self.more
         )
     }
@@ -144,6 +157,11 @@ impl Plan {
         let watched = self.watched.then_some(file);
         let app = App::build(config, watched, self.clock).await.unwrap();
         let address = app.ext_authz_addresses().next().unwrap().clone();
+        let tcp = |address: Option<&Address>| match address {
+            Some(Address::Tcp(address)) => Some(*address),
+            _ => None,
+        };
+        let (mesh, http) = (tcp(app.mesh_address()), tcp(app.http_address()));
         let health = app.health_address().unwrap().to_string();
         let shutdown = Shutdown::default();
         let running = tokio::spawn(app.run(shutdown.clone()));
@@ -156,6 +174,8 @@ impl Plan {
         House {
             dir,
             address,
+            mesh,
+            http,
             health,
             channel,
             shutdown,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use attache::grpc::Address;
+use attache::socket::Address;
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -38,6 +38,17 @@ pub(crate) fn plan(authority: &Authority, own: &Identity) -> Plan {
             .to_owned(),
         files: files(authority, own),
         ..Plan::default()
+    }
+}
+
+/// A house with a `mesh` and an `http` listener, which show the certificate of [`plan`]. Proxies ask over the Unix socket.
+pub(crate) fn doors(authority: &Authority, own: &Identity) -> Plan {
+    Plan {
+        listener: String::new(),
+        doors:
+            "  mesh: {tcp: \"127.0.0.1:0\", tls: mesh}\n  http: {tcp: \"127.0.0.1:0\", tls: mesh}\n"
+                .to_owned(),
+        ..plan(authority, own)
     }
 }
 
@@ -106,7 +117,7 @@ impl Client {
         self.seen.last.lock().unwrap().clone()
     }
 
-    fn config(&self) -> ClientConfig {
+    pub(crate) fn config(&self) -> ClientConfig {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&self.versions)
             .unwrap()

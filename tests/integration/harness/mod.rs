@@ -2,15 +2,17 @@
 
 pub(crate) mod answer;
 pub(crate) mod binary;
+pub(crate) mod decisions;
 pub(crate) mod house;
 pub(crate) mod mesh;
 pub(crate) mod message;
+pub(crate) mod opa;
 pub(crate) mod pki;
 pub(crate) mod wire;
 pub(crate) mod workload;
 
 pub(crate) use answer::Answer;
-pub(crate) use house::{House, Plan};
+pub(crate) use house::{House, Plan, RULES};
 pub(crate) use message::{ask, principal};
 
 /// A caller with permissions for most of the operations in [`house::RULES`].

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::{Duration, OffsetDateTime};
@@ -20,6 +20,7 @@ pub(crate) struct Authority {
 /// What a certificate says. Times are seconds from now.
 #[derive(Debug, Clone)]
 pub(crate) struct Leaf {
+    /// URIs, and names of hosts as `dns:opa`.
     pub(crate) uris: Vec<String>,
     pub(crate) from: i64,
     pub(crate) until: i64,
@@ -69,7 +70,7 @@ impl Leaf {
         params.not_before = now + Duration::seconds(self.from);
         params.not_after = now + Duration::seconds(self.until);
         params.distinguished_name = DistinguishedName::new();
-        params.subject_alt_names = self.uris.iter().map(|text| uri(text)).collect();
+        params.subject_alt_names = self.uris.iter().map(|text| name(text)).collect();
         params.extended_key_usages.clone_from(&self.usages);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.is_ca = IsCa::ExplicitNoCa;
@@ -83,8 +84,13 @@ impl Leaf {
 impl Authority {
     /// The authority of a trust domain, with a new key.
     pub(crate) fn of(trust_domain: &str) -> Self {
+        Self::ending(trust_domain, DAY)
+    }
+
+    /// With a certificate that ends so many seconds from now.
+    pub(crate) fn ending(trust_domain: &str, until: i64) -> Self {
         let key = KeyPair::generate().unwrap();
-        let params = signing(trust_domain, vec![KeyUsagePurpose::KeyCertSign]);
+        let params = signing(trust_domain, vec![KeyUsagePurpose::KeyCertSign], until);
         let certificate = params.self_signed(&key).unwrap();
         Self {
             pem: certificate.pem(),
@@ -95,8 +101,35 @@ impl Authority {
 
     /// An authority below this one, which comes with the leaves it issues.
     pub(crate) fn subordinate(&self, trust_domain: &str, usages: Vec<KeyUsagePurpose>) -> Self {
+        self.sign(signing(trust_domain, usages, DAY))
+    }
+
+    /// With a certificate that ends so many seconds from now.
+    pub(crate) fn subordinate_ending(&self, trust_domain: &str, until: i64) -> Self {
+        let usages = vec![KeyUsagePurpose::KeyCertSign];
+        self.sign(signing(trust_domain, usages, until))
+    }
+
+    /// An authority below this one that may name workloads of `permitted` only: `NameConstraints` of type URI, critical
+    /// (RFC 5280 section 4.2.1.10).
+    pub(crate) fn constrained(&self, trust_domain: &str, permitted: &str) -> Self {
+        let nested = |tag: u8, content: &[u8]| {
+            let mut der = vec![tag, u8::try_from(content.len()).unwrap()];
+            der.extend(content);
+            der
+        };
+        // permittedSubtrees: one subtree, whose base is a uniformResourceIdentifier.
+        let subtree = nested(0x30, &nested(0x86, permitted.as_bytes()));
+        let constraints = nested(0x30, &nested(0xa0, &subtree));
+        let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, 30], constraints);
+        extension.set_criticality(true);
+        let mut params = signing(trust_domain, vec![KeyUsagePurpose::KeyCertSign], DAY);
+        params.custom_extensions.push(extension);
+        self.sign(params)
+    }
+
+    fn sign(&self, params: CertificateParams) -> Self {
         let key = KeyPair::generate().unwrap();
-        let params = signing(trust_domain, usages);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Self {
             pem: certificate.pem(),
@@ -141,11 +174,13 @@ impl Identity {
     }
 }
 
-fn signing(trust_domain: &str, usages: Vec<KeyUsagePurpose>) -> CertificateParams {
+const DAY: i64 = 86_400;
+
+fn signing(trust_domain: &str, usages: Vec<KeyUsagePurpose>, until: i64) -> CertificateParams {
     let mut params = CertificateParams::default();
     let now = OffsetDateTime::now_utc();
     params.not_before = now - Duration::days(1);
-    params.not_after = now + Duration::days(1);
+    params.not_after = now + Duration::seconds(until);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = usages;
     let name = format!("{trust_domain} {:x}", rand::random::<u64>());
@@ -154,6 +189,14 @@ fn signing(trust_domain: &str, usages: Vec<KeyUsagePurpose>) -> CertificateParam
         .push(rcgen::DnType::CommonName, name);
     params.subject_alt_names = vec![uri(&format!("spiffe://{trust_domain}"))];
     params
+}
+
+/// A URI, or a name of a host after `dns:`.
+fn name(text: &str) -> SanType {
+    match text.strip_prefix("dns:") {
+        Some(host) => SanType::DnsName(host.try_into().unwrap()),
+        None => uri(text),
+    }
 }
 
 fn uri(text: &str) -> SanType {

@@ -1,6 +1,6 @@
 //! A proxy that misbehaves: one HTTP/2 connection on which every frame is chosen by the test.
 
-use attache::grpc::Address;
+use attache::socket::Address;
 use bytes::Bytes;
 use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
 use h2::client::SendRequest;

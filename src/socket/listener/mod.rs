@@ -1,4 +1,4 @@
-//! Sockets that proxies connect to: bound once, accepted with back-off, capped, each connection tagged with its peer.
+//! Sockets: bound once, accepted with back-off, capped, each connection tagged with its peer.
 //!
 //! Accept errors never end the loop and never spin it: descriptors may run out and come back. Handshakes never stand in
 //! the way of the next connection.
@@ -10,18 +10,19 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::identity::Peer;
 use crate::lifecycle::Shutdown;
-use crate::tls::Credential;
+use crate::tls::{Clients, Credential};
 
-use super::connection::{Connection, PREFACE, Proxy, Stream};
-use super::handshakes::{HandshakeLimits, Handshakes};
+use super::Terms;
+use super::arrival::{Arrival, Listener};
+use super::connection::{Connection, Proxy, Stream};
+use super::handshakes::Handshakes;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,14 +38,25 @@ pub enum Address {
     Tcp(SocketAddr),
 }
 
-/// A bound socket that can be served by several workers.
+/// A bound socket that can be served by several threads.
 #[derive(Debug)]
 pub struct Bound {
     socket: Socket,
     address: Address,
     /// Where connections are encrypted.
-    credential: Option<Credential>,
+    tls: Option<Secured>,
     file: Option<SocketFile>,
+}
+
+/// How connections are encrypted.
+#[derive(Debug, Clone)]
+pub(super) struct Secured {
+    /// What is shown.
+    pub(super) credential: Credential,
+    /// What is asked for.
+    pub(super) clients: Clients,
+    /// Which kind of listener it is, for metrics and logs.
+    pub(super) listener: &'static str,
 }
 
 /// The file of a Unix socket that this process made.
@@ -138,23 +150,30 @@ impl Bound {
         Ok(Self {
             socket,
             address,
-            credential: None,
+            tls: None,
             file,
         })
     }
 
-    /// Serves nobody without a handshake that shows our certificate and verifies the client's.
+    /// Serves nobody without a handshake that shows our certificate and verifies what `clients` must show. Metrics and logs
+    /// name the kind of `listener`.
     #[must_use]
-    pub fn secured_by(self, credential: Credential) -> Self {
+    pub fn secured_by(
+        self,
+        credential: Credential,
+        clients: Clients,
+        listener: &'static str,
+    ) -> Self {
+        credential.shown_by(listener);
+        let secured = Secured {
+            credential,
+            clients,
+            listener,
+        };
         Self {
-            credential: Some(credential),
+            tls: Some(secured),
             ..self
         }
-    }
-
-    /// Whether clients need a certificate.
-    pub fn is_secured(&self) -> bool {
-        self.credential.is_some()
     }
 
     /// The file to be removed when nobody serves the socket any more.
@@ -167,7 +186,7 @@ impl Bound {
         &self.address
     }
 
-    /// A second handle on the same socket, for another worker.
+    /// A second handle on the same socket, for another thread.
     pub fn try_clone(&self) -> io::Result<Self> {
         let socket = match &self.socket {
             Socket::Unix(listener) => Socket::Unix(listener.try_clone()?),
@@ -176,16 +195,15 @@ impl Bound {
         Ok(Self {
             socket,
             address: self.address.clone(),
-            credential: self.credential.clone(),
+            tls: self.tls.clone(),
             file: self.file.clone(),
         })
     }
 
-    /// Accepts connections on the current runtime until a stop begins; at most `places` are open at once.
-    pub(super) fn accept(
+    /// Accepts connections on the current runtime until a stop begins. `errors` is told of each failure to accept.
+    pub(crate) fn accept(
         self,
-        places: Arc<Semaphore>,
-        handshakes: HandshakeLimits,
+        terms: Terms,
         shutdown: Shutdown,
         errors: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<ReceiverStream<io::Result<Connection>>> {
@@ -193,23 +211,19 @@ impl Bound {
             Socket::Unix(listener) => Listener::Unix(UnixListener::from_std(listener)?),
             Socket::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
         };
-        let patience = handshakes.time;
         let mut handshakes = self
-            .credential
-            .map(|credential| Handshakes::new(credential, handshakes))
-            .transpose()
-            .map_err(io::Error::other)?;
+            .tls
+            .map(|secured| Handshakes::new(secured, terms.clone()))
+            .transpose()?;
         let (sender, receiver) = mpsc::channel(ACCEPT_QUEUE);
         let accepting = async move {
             loop {
-                // Semaphores of this listener are never closed.
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                    return;
-                };
+                // Waited for and not kept: a listener that nobody comes to must not keep a place from one that is busy.
+                drop(terms.places.acquire().await);
                 let (stream, peer) =
                     match (listener.next(&self.address, &errors).await, &mut handshakes) {
-                        (Arrival::Tcp(stream, _), Some(handshakes)) => {
-                            handshakes.begin(stream, place, sender.clone());
+                        (Arrival::Tcp(stream, remote), Some(handshakes)) => {
+                            handshakes.begin(stream, remote, sender.clone());
                             continue;
                         }
                         (Arrival::Tcp(stream, remote), None) => {
@@ -217,8 +231,14 @@ impl Bound {
                         }
                         (Arrival::Unix(stream, peer), _) => (Stream::Unix(stream), peer),
                     };
+                // Places are never closed.
+                let Ok(place) = Arc::clone(&terms.places).acquire_owned().await else {
+                    return;
+                };
                 let proxy = Proxy::Plain(peer);
-                let connection = Connection::new(stream, proxy, place, PREFACE, patience);
+                let (words, patience) = (stream.first_words(), terms.patience);
+                let connection = Connection::new(stream, proxy, place, words, patience)
+                    .lasting(terms.age + terms.leave);
                 if sender.send(Ok(connection)).await.is_err() {
                     return;
                 }
@@ -232,66 +252,6 @@ impl Bound {
         });
         Ok(ReceiverStream::new(receiver))
     }
-}
-
-#[derive(Debug)]
-enum Listener {
-    Unix(UnixListener),
-    Tcp(TcpListener),
-}
-
-enum Arrival {
-    Unix(UnixStream, Peer),
-    Tcp(TcpStream, SocketAddr),
-}
-
-impl Listener {
-    /// The next connection, however long errors last.
-    async fn next(&self, address: &Address, errors: &(impl Fn() + Send + Sync)) -> Arrival {
-        let mut failures = 0_u32;
-        loop {
-            match self.accept().await {
-                Ok(arrival) => {
-                    if failures > 0 {
-                        tracing::info!(%address, failures, "accepting connections again");
-                    }
-                    return arrival;
-                }
-                // The client was gone before we looked: nothing is wrong here.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    errors();
-                    if failures == 0 {
-                        tracing::warn!(%address, %error, "cannot accept connections; trying on");
-                    }
-                    let pause = backoff(failures);
-                    failures = failures.saturating_add(1);
-                    tokio::time::sleep(pause).await;
-                }
-            }
-        }
-    }
-
-    async fn accept(&self) -> io::Result<Arrival> {
-        match self {
-            Self::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
-                Ok(Arrival::Unix(stream, Peer::Unix { uid }))
-            }
-            Self::Tcp(listener) => {
-                let (stream, remote) = listener.accept().await?;
-                // Answers are small and awaited: never hold one back for more data.
-                stream.set_nodelay(true)?;
-                Ok(Arrival::Tcp(stream, remote))
-            }
-        }
-    }
-}
-
-/// 10 ms doubling to one second.
-fn backoff(failures: u32) -> Duration {
-    Duration::from_millis(10_u64.saturating_mul(1 << failures.min(7))).min(Duration::from_secs(1))
 }
 
 fn advice(kind: io::ErrorKind) -> &'static str {

@@ -1,17 +1,34 @@
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
 use tokio_stream::StreamExt as _;
-
-use tonic::transport::server::Connected as _;
 
 use super::*;
 
-const HANDSHAKES: HandshakeLimits = HandshakeLimits {
-    time: Duration::from_secs(5),
-    most: 1,
-};
+fn terms(places: usize) -> Terms {
+    Terms {
+        places: Arc::new(Semaphore::new(places)),
+        patience: Duration::from_secs(5),
+        most_handshakes: 1,
+        age: Duration::from_secs(300),
+        leave: Duration::from_secs(30),
+    }
+}
+
+/// Connections to a socket that nothing goes wrong with.
+fn accept(
+    bound: Bound,
+    terms: &Terms,
+    shutdown: &Shutdown,
+) -> ReceiverStream<io::Result<Connection>> {
+    bound
+        .accept(terms.clone(), shutdown.clone(), || panic!("no errors here"))
+        .unwrap()
+}
 
 fn unix(dir: &TempDir, name: &str) -> (PathBuf, Address) {
     let path = dir.path().join(name);
@@ -91,36 +108,22 @@ fn what_the_system_refuses_comes_with_advice() {
     }
 }
 
-#[test]
-fn waiting_after_failures_doubles_to_a_second_and_no_further() {
-    let waits: Vec<_> = (0..=8)
-        .map(|failures| backoff(failures).as_millis())
-        .collect();
-    assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
-    assert_eq!(backoff(u32::MAX), Duration::from_secs(1));
-}
-
 #[tokio::test]
 async fn a_connection_beyond_the_limit_waits_for_a_place() {
     let dir = TempDir::new().unwrap();
     let (path, address) = unix(&dir, "a.sock");
     let shutdown = Shutdown::default();
-    let places = Arc::new(Semaphore::new(1));
-    let bound = Bound::bind(&address).unwrap();
-    let mut incoming = bound
-        .accept(Arc::clone(&places), HANDSHAKES, shutdown.clone(), || {
-            panic!("no errors here")
-        })
-        .unwrap();
+    let terms = terms(1);
+    let mut incoming = accept(Bound::bind(&address).unwrap(), &terms, &shutdown);
     let mut first = UnixStream::connect(&path).await.unwrap();
     let _second = UnixStream::connect(&path).await.unwrap();
     first.write_all(b"x").await.unwrap();
     let accepted = incoming.next().await.unwrap().unwrap();
     assert!(matches!(
-        accepted.connect_info().peer(),
+        accepted.about().peer(),
         Peer::Unix { uid: Some(_) }
     ));
-    assert_eq!(places.available_permits(), 0);
+    assert_eq!(terms.places.available_permits(), 0);
     let mut waiting = accepted_by_now(&mut incoming).await;
     assert!(waiting.is_none(), "a second connection without a place");
     drop(accepted);
@@ -130,6 +133,24 @@ async fn a_connection_beyond_the_limit_waits_for_a_place() {
     shutdown.drain();
     assert!(incoming.next().await.is_none());
     assert!(UnixStream::connect(&path).await.is_err());
+}
+
+#[tokio::test]
+async fn a_listener_that_nobody_comes_to_keeps_no_place_from_another() {
+    let dir = TempDir::new().unwrap();
+    let (quiet_path, quiet) = unix(&dir, "quiet.sock");
+    let (busy_path, busy) = unix(&dir, "busy.sock");
+    let (shutdown, terms) = (Shutdown::default(), terms(1));
+    let mut quiet = accept(Bound::bind(&quiet).unwrap(), &terms, &shutdown);
+    let mut busy = accept(Bound::bind(&busy).unwrap(), &terms, &shutdown);
+    assert!(accepted_by_now(&mut quiet).await.is_none());
+    let _client = UnixStream::connect(&busy_path).await.unwrap();
+    let connection = busy.next().await.unwrap().unwrap();
+    // Nor does either take more than there are.
+    let _waiting = UnixStream::connect(&quiet_path).await.unwrap();
+    assert!(accepted_by_now(&mut quiet).await.is_none());
+    drop(connection);
+    assert!(quiet.next().await.unwrap().is_ok());
 }
 
 /// What has been accepted once every task had its turns.

@@ -1,0 +1,17 @@
+//! A real OPA: what it answers, how it fails, and that it decides like the embedded engine.
+//!
+//! Run by `make test-opa`, which builds OPA and sets `OPA_BIN`. Without that variable every test here says so and passes;
+//! with `REQUIRE_OPA=1` it fails instead, so that nothing disappears quietly in CI.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
+
+mod answers;
+mod commands;
+mod faults;
+mod harness;
+mod same;
+mod secured;
