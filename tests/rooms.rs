@@ -86,6 +86,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("axum", &["grpc", "http", "app"]),
     ("hyper", &["http", "policy"]),
     ("hyper_util", &["http", "policy"]),
+    ("socket2", &["socket"]),
     ("regorus", &["policy"]),
     ("x509_parser", &["identity"]),
     ("spiffe", &["identity", "tls"]),

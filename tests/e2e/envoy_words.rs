@@ -114,7 +114,7 @@ async fn a_denial_looks_as_policy_asks_and_says_whose_it_is() {
 
 #[tokio::test]
 async fn rules_about_bodies_see_the_body_or_that_it_is_cut_off() {
-    let setup = Setup::default().policy(POLICY).in_envoy_words().patient();
+    let setup = Setup::default().policy(POLICY).in_envoy_words();
     let Some(mesh) = Mesh::start(setup).await else {
         return;
     };

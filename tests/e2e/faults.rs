@@ -99,7 +99,7 @@ async fn a_kill_under_load_lets_no_undecided_request_through() {
 /// E52: stopped, not gone: the connection stands and nobody answers on it.
 #[tokio::test]
 async fn a_hanging_attache_denies_within_the_timeout() {
-    let Some(mut mesh) = Mesh::start(Setup::default()).await else {
+    let Some(mut mesh) = Mesh::start(Setup::default().hurried()).await else {
         return;
     };
     let caller = mesh.caller("svc/reporting");
@@ -169,7 +169,7 @@ allow := "yes" if input.request.params.id == "shape"
 
 #[tokio::test]
 async fn a_policy_that_cannot_decide_is_503_and_not_a_no() {
-    let Some(mesh) = Mesh::start(Setup::default().policy(UNDECIDED).patient()).await else {
+    let Some(mesh) = Mesh::start(Setup::default().policy(UNDECIDED)).await else {
         return;
     };
     let caller = mesh.caller("svc/reporting");
@@ -219,7 +219,7 @@ impl Authorization for Compromised {
 /// Even with attache in the wrong hands, what was asked for is what arrives.
 #[tokio::test]
 async fn a_compromised_attache_cannot_rewrite_requests() {
-    let Some(mut mesh) = Mesh::start(Setup::default().over_loopback().patient()).await else {
+    let Some(mut mesh) = Mesh::start(Setup::default().over_loopback()).await else {
         return;
     };
     mesh.attache.process().kill();

@@ -176,7 +176,7 @@ async fn headers_that_rename_the_request_change_nothing() {
 /// E42: large, but within what Envoy takes.
 #[tokio::test]
 async fn large_headers_are_decided_and_larger_ones_refused() {
-    let Some(mesh) = Mesh::start(Setup::default().patient()).await else {
+    let Some(mesh) = Mesh::start(Setup::default()).await else {
         return;
     };
     let caller = mesh.caller("svc/reporting");

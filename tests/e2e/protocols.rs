@@ -152,7 +152,7 @@ async fn the_unix_socket_has_the_mode_that_was_asked_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_requests_do_not_mix_up_their_decisions() {
     const REQUESTS: usize = 1_000;
-    let Some(mesh) = Mesh::start(Setup::default().patient()).await else {
+    let Some(mesh) = Mesh::start(Setup::default()).await else {
         return;
     };
     let mut tasks = tokio::task::JoinSet::new();

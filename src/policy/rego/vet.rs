@@ -193,7 +193,7 @@ impl<'m> Reader<'m> {
         let name = trace.place.join(".");
         self.note_volatile(expr, &name);
         let known = regorus::unstable::BUILTINS.contains_key(name.as_str());
-        if name == "sprintf" || (known && !builtins::is_allowed(&name)) {
+        if builtins::reads_a_literal(&name) || (known && !builtins::is_allowed(&name)) {
             self.refuse(
                 expr,
                 format!("`with … as {name}`: this builtin can't stand in for another"),
@@ -282,9 +282,12 @@ impl<'m> Reader<'m> {
             self.refuse(function, builtins::advice(&name));
             return;
         }
-        if name == "sprintf"
-            && let Some(fault) = format_fault(params.first())
-        {
+        let fault = match name.as_str() {
+            builtins::SPRINTF => format_fault(params.first()),
+            builtins::GLOB => delimiters_fault(params.get(1)),
+            _ => None,
+        };
+        if let Some(fault) = fault {
             self.refuse(function, fault.to_owned());
         }
     }
@@ -350,5 +353,20 @@ fn format_fault(format: Option<&Ref<Expr>>) -> Option<&'static str> {
     }
 }
 
+fn delimiters_fault(delimiters: Option<&Ref<Expr>>) -> Option<&'static str> {
+    let fine = match delimiters.map(AsRef::as_ref) {
+        Some(Expr::Null { .. }) => true,
+        Some(Expr::Array { items, .. }) => match items.as_slice() {
+            [] => true,
+            [item] => reference::literal(item).is_some_and(builtins::is_delimiter),
+            _ => false,
+        },
+        _ => false,
+    };
+    (!fine).then_some(LITERAL_DELIMITERS)
+}
+
+const LITERAL_DELIMITERS: &str = "the delimiters of `glob.match` must be written out, as `null`, `[\".\"]` or `[\"/\"]`: the \
+     embedded engine reads others otherwise than OPA";
 const LITERAL_FORMAT: &str = "the format of `sprintf` must be a literal text: a width in it can ask for any amount of \
      memory";

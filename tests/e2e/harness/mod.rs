@@ -27,7 +27,7 @@ pub(crate) struct Setup {
     loopback: bool,
     policy: Option<&'static str>,
     envoy_words: bool,
-    patient: bool,
+    hurried: bool,
 }
 
 impl Setup {
@@ -77,10 +77,11 @@ impl Setup {
         )
     }
 
-    /// Gives both sides time that a busy test machine may need, where a test is not about deadlines.
-    pub(crate) fn patient(mut self) -> Self {
-        self.patient = true;
-        self.envoy("timeout: 0.25s", "timeout: 5s")
+    /// Keeps the shipped time limits, where a test is about them. Without it both sides have the time that a busy test
+    /// machine may need.
+    pub(crate) fn hurried(mut self) -> Self {
+        self.hurried = true;
+        self
     }
 }
 
@@ -97,7 +98,10 @@ pub(crate) struct Mesh {
 
 impl Mesh {
     /// Starts everything and waits until it is ready; `None` where there is no Envoy to test with.
-    pub(crate) async fn start(setup: Setup) -> Option<Self> {
+    pub(crate) async fn start(mut setup: Setup) -> Option<Self> {
+        if !setup.hurried {
+            setup = setup.envoy("timeout: 0.25s", "timeout: 5s");
+        }
         let binary = envoy::binary()?;
         // Directly under /tmp: a socket's path may have 107 bytes at most.
         let home = tempfile::Builder::new()

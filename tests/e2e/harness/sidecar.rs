@@ -124,18 +124,18 @@ impl Sidecar {
             ),
         };
         let modules = match setup.policy {
-            Some(_) => format!("embedded: {{modules: [\"{home}/{POLICY}/\"], reload: true}}"),
-            None => String::new(),
+            Some(_) => format!("[\"{home}/{POLICY}/\"]"),
+            None => "[]".to_owned(),
         };
         let input = if setup.envoy_words {
             "envoy"
         } else {
             "attache"
         };
-        let limits = if setup.patient {
-            "limits: {request_timeout: 4s}"
+        let (limits, evaluation) = if setup.hurried {
+            ("", "50ms")
         } else {
-            ""
+            ("limits: {request_timeout: 4s}", "2s")
         };
         format!(
             r#"
@@ -172,7 +172,7 @@ policy:
   engine: embedded
   path: agentweave/authz/allow
   input: {input}
-  {modules}
+  embedded: {{modules: {modules}, reload: true, time_limit: {evaluation}}}
 audit: {{sinks: [{{jsonl: "{home}/audit.jsonl"}}]}}
 {limits}
 "#

@@ -97,6 +97,27 @@ fn the_format_of_sprintf_is_a_short_literal() {
 }
 
 #[test]
+fn the_delimiters_of_a_glob_are_written_out_and_read_as_opa_reads_them() {
+    for delimiters in ["null", "[]", "[\".\"]", "[`/`]"] {
+        let rule = format!("allow if glob.match(\"re*\", {delimiters}, input.action)");
+        assert_eq!(answer(&rule), Answer::Allow, "{delimiters}");
+    }
+    for rules in [
+        "allow if glob.match(\"read:*\", [\":\"], input.action)",
+        "allow if glob.match(\"a*\", [\".\", \"/\"], input.action)",
+        "allow if glob.match(\"a*\", [\"\"], input.action)",
+        "allow if glob.match(\"a*\", [\"-\"], input.action)",
+        "allow if glob.match(\"a*\", [input.action], input.action)",
+        "allow if glob.match(\"a*\", input.action, input.action)",
+        "allow if glob.match(\"a*\", {\".\"}, input.action)",
+        "allow if glob.match(\"a*\")",
+        "f(a, b, c) := [a, b, c]\ng := f(1, 2, 3)\nallow if g with data.p.f as glob.match",
+    ] {
+        assert!(refused(rules).contains("glob.match"), "{rules}");
+    }
+}
+
+#[test]
 fn functions_of_the_policy_are_found_where_the_engine_finds_them() {
     let policy = compile(&[
         (
