@@ -94,7 +94,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustls", &["policy", "tls"]),
     ("tokio_rustls", &["tls"]),
     ("pem", &["identity"]),
-    ("quick_cache", &["identity"]),
+    ("quick_cache", &["identity", "policy"]),
     ("serde_saphyr", &["config", "policy"]),
     ("tracing_subscriber", &["telemetry"]),
     ("clap", &["cli", "main"]),

@@ -130,7 +130,7 @@ pub fn rehearsal_authority(config: Config, clock: Arc<dyn Clock>) -> Result<Auth
     // From files alone: nobody waits here for what a Workload API may send.
     let credentials = read_certificates(&config.fixed, &config.rules, &clock, &mut registry);
     let source = open_policy(&config.fixed, &credentials, &mut registry)?;
-    let judge = Judge::new(source, &config.fixed.policy, &mut registry);
+    let judge = judge(source, &config.fixed, &mut registry);
     let (_memory, auditor, _witness) =
         audit::Memory::auditor(Arc::clone(&clock)).map_err(StartError::Audit)?;
     Ok(Authority::new(
@@ -175,7 +175,7 @@ impl App {
             .build(&fixed.base, origin, Arc::clone(&clock), rng, &mut registry)
             .map_err(StartError::Audit)?;
         witness::prove(&auditor).await?;
-        let judge = Judge::new(source, &fixed.policy, &mut registry);
+        let judge = judge(source, &fixed, &mut registry);
         judge.report_to(circuit_witness(auditor.clone(), notices.clone()));
         let metrics = Metrics::new(&mut registry);
         let authority = Arc::new(Authority::new(
@@ -378,6 +378,13 @@ fn writer_id(clock: &dyn Clock, rng: &mut StdRng) -> String {
     };
     let start = ulid::Ulid::from_parts(clock.now().unix_millis(), rng.random());
     format!("{host}/{start}")
+}
+
+/// An engine with what stands around it.
+fn judge(source: Source, fixed: &Fixed, registry: &mut Registry) -> Judge {
+    let rng = rand::make_rng();
+    let full_time = fixed.limits.request_timeout;
+    Judge::new(source, &fixed.policy, full_time, rng, registry)
 }
 
 /// The engine, proven as far as that goes before anything else is opened.

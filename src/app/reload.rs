@@ -288,8 +288,17 @@ fn notice_shadowed_routes(rules: &Rules, notices: &Notices) {
     notices.set("shadow", &text);
 }
 
-/// Says when an embedded policy could not answer the made-up request it was tried with.
+/// Says of an embedded policy in force what an operator may not expect: that its verdicts are not cached, and that it could
+/// not answer the made-up request it was tried with.
 pub(super) fn notice_program(program: &Program, notices: &Notices) {
+    match program.volatile() {
+        None => notices.clear("policy cache"),
+        Some(call) => {
+            let text = format!("verdicts are not cached, since the policy calls {call}");
+            tracing::info!("{text}");
+            notices.set("policy cache", &text);
+        }
+    }
     let fault = program.trial().as_ref().err();
     notice_trial(
         fault.map(|it| crate::text::sentence(it)).as_deref(),

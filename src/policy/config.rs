@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::source::Wanted;
-use super::{BreakerSettings, EmbeddedEngine, InputForm, LoadError, Opa, Program, Sources};
+use super::{
+    BreakerSettings, CacheConfig, EmbeddedEngine, InputForm, LoadError, Opa, Program, Sources,
+};
 use crate::identity::SpiffeId;
 
 /// The `policy` section.
@@ -29,6 +31,8 @@ pub struct Config {
     pub default_deny: bool,
     /// When an engine outside this process is given up, and tried again. The embedded one is always asked.
     pub breaker: BreakerSettings,
+    /// How verdicts are remembered.
+    pub cache: CacheConfig,
 }
 
 /// What evaluates policy.
@@ -182,6 +186,7 @@ impl Default for Config {
             embedded: Embedded::default(),
             opa: Opa::default(),
             breaker: BreakerSettings::default(),
+            cache: CacheConfig::default(),
             default_deny: true,
         }
     }
@@ -300,7 +305,7 @@ mod tests {
     fn every_setting_is_read() {
         let config = parse(
             "engine: embedded\npath: company/allow\nembedded: {modules: [policy/], data: [a.json], reload: false, \
-             time_limit: 100ms}",
+             time_limit: 100ms}\ncache: {size: 10, ttl: 20s, deny_ttl: 1s}",
         )
         .unwrap();
         assert_eq!(config.path.rule(), "data.company.allow");
@@ -308,6 +313,9 @@ mod tests {
         assert_eq!(config.embedded.data, [PathBuf::from("a.json")]);
         assert_eq!(config.embedded.time_limit, Duration::from_millis(100));
         assert!(!config.embedded.reload);
+        assert_eq!(config.cache.size, 10);
+        assert_eq!(config.cache.ttl, Duration::from_secs(20));
+        assert_eq!(config.cache.deny_ttl, Duration::from_secs(1));
     }
 
     #[test]

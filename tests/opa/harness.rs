@@ -9,7 +9,7 @@ use attache::clock::Timestamp;
 use attache::permission::Tier;
 use attache::policy::{
     Config, Context, Deadline, Input, OpaEngine, PolicyEngine as _, PolicyError, Protocol, Query,
-    RequestInput, Verdict,
+    RequestInput, Terms, Verdict,
 };
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
@@ -217,6 +217,7 @@ pub(crate) async fn ask(engine: &OpaEngine, action: &str) -> Result<Verdict, Pol
     let query = Query {
         input: Arc::new(input(action)),
         deadline: Deadline::after(Duration::from_secs(60)),
+        terms: Terms::default(),
     };
     engine.evaluate(query).await
 }

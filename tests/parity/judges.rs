@@ -8,7 +8,7 @@ use std::time::Duration;
 use attache::permission::Tier;
 use attache::policy::{
     Answer, Config, Deadline, Input, OpaEngine, PolicyEngine as _, PolicyError, Program, Query,
-    Sources, Verdict,
+    Sources, Terms, Verdict,
 };
 use futures::StreamExt as _;
 use prometheus_client::registry::Registry;
@@ -97,8 +97,8 @@ fn said(result: Result<Verdict, PolicyError>) -> Said {
     }
     Said::Decided {
         allow: verdict.answer == Answer::Allow,
-        reason: verdict.reason,
-        policy_id: verdict.policy_id,
+        reason: verdict.reason.as_deref().map(str::to_owned),
+        policy_id: verdict.policy_id.as_deref().map(str::to_owned),
         tier: verdict.tier,
     }
 }
@@ -176,6 +176,7 @@ impl Opa {
         let query = Query {
             input: Arc::new(input.clone()),
             deadline: Deadline::after(PATIENCE),
+            terms: Terms::default(),
         };
         said(self.engine.evaluate(query).await)
     }

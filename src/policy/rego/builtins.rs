@@ -96,6 +96,10 @@ pub(super) const ALLOWED: &[&str] = &[
     "walk",
 ];
 
+/// Offered builtins whose answer depends on more than their arguments, so that no verdict reached with them is used again.
+/// Whoever offers another builtin decides whether it belongs here.
+const VOLATILE: &[&str] = &["time.now_ns"];
+
 /// Builtins that the engine has and attache keeps from policies, each with the reason and what to do. Sorted.
 pub(super) const EXCLUDED: &[(&str, &str)] = &[
     ("__builtin_sets.intersection", "write `a & b`"),
@@ -275,6 +279,11 @@ pub(super) fn is_allowed(name: &str) -> bool {
     ALLOWED.binary_search(&name).is_ok()
 }
 
+/// Whether the builtin `name` may answer the same call differently at another time.
+pub(super) fn is_volatile(name: &str) -> bool {
+    VOLATILE.contains(&name)
+}
+
 /// What to tell the author of a policy that calls `name`, which is neither allowed nor a function of the policy.
 pub(super) fn advice(name: &str) -> String {
     if let Some((_, reason)) = EXCLUDED.iter().find(|(excluded, _)| *excluded == name) {
@@ -365,6 +374,12 @@ mod tests {
         assert!(ALLOWED.is_sorted());
         assert!(EXCLUDED.is_sorted());
         assert!(EXCLUDED.iter().all(|(name, _)| !is_allowed(name)));
+    }
+
+    #[test]
+    fn what_is_volatile_is_offered() {
+        assert!(VOLATILE.iter().all(|name| is_allowed(name)));
+        assert!(is_volatile("time.now_ns") && !is_volatile("time.clock"));
     }
 
     #[test]

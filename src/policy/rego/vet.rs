@@ -14,7 +14,7 @@ use regorus::unstable::{
 };
 
 use super::builtins;
-use super::definitions::{Definitions, Kind};
+use super::definitions::{Definitions, Kind, Volatile};
 use super::reference::{self, Place, trace};
 use crate::policy::LoadError;
 
@@ -29,8 +29,9 @@ pub(super) fn vet(modules: &[Ref<Module>], errors: &mut Vec<LoadError>) -> Defin
             let mut reader = Reader::new(module, &definitions, rule);
             reader.rule(rule);
             errors.append(&mut reader.refused);
+            let volatile = reader.volatile.take();
             let needs = reader.needs();
-            definitions.depend(&reference::of_rule(module, rule), needs);
+            definitions.depend(&reference::of_rule(module, rule), needs, volatile);
         }
     }
     errors.extend(definitions.faults());
@@ -48,6 +49,8 @@ struct Reader<'m> {
     references: Vec<Place>,
     called: BTreeSet<Place>,
     refused: Vec<LoadError>,
+    /// The first call of a builtin that is no function of its arguments.
+    volatile: Option<Volatile>,
 }
 
 impl<'m> Reader<'m> {
@@ -68,6 +71,7 @@ impl<'m> Reader<'m> {
             references: Vec::new(),
             called: BTreeSet::new(),
             refused: Vec::new(),
+            volatile: None,
         };
         if let Rule::Spec {
             head: RuleHead::Func { args, .. },
@@ -187,6 +191,7 @@ impl<'m> Reader<'m> {
             return;
         }
         let name = trace.place.join(".");
+        self.note_volatile(expr, &name);
         let known = regorus::unstable::BUILTINS.contains_key(name.as_str());
         if builtins::reads_a_literal(&name) || (known && !builtins::is_allowed(&name)) {
             self.refuse(
@@ -272,6 +277,7 @@ impl<'m> Reader<'m> {
             return;
         }
         let name = trace.place.join(".");
+        self.note_volatile(function, &name);
         if !builtins::is_allowed(&name) {
             self.refuse(function, builtins::advice(&name));
             return;
@@ -318,6 +324,16 @@ impl<'m> Reader<'m> {
                 }
                 _ => {}
             }
+        }
+    }
+
+    fn note_volatile(&mut self, at: &Expr, builtin: &str) {
+        if builtins::is_volatile(builtin) && self.volatile.is_none() {
+            self.volatile = Some(Volatile {
+                module: reference::file(self.module).to_owned(),
+                line: at.span().line,
+                builtin: builtin.to_owned(),
+            });
         }
     }
 

@@ -248,7 +248,7 @@ async fn a_large_answer_is_given_up_at_the_limit() {
 async fn only_a_well_formed_yes_allows() {
     let opa = FaultyOpa::start(says("{}")).await;
     let house = Plan {
-        policy: opa.policy(""),
+        policy: opa.policy_uncached(""),
         ..Plan::default()
     }
     .open()
