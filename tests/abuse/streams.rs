@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use attache::grpc::LONGEST_CALL;
+use attache::authority::INQUIRY_TIME;
 use tokio::time::Instant;
 
 use crate::harness::ask;
@@ -31,7 +31,7 @@ async fn streams_that_never_end_are_answered_at_the_time_limit() {
             let limit = if door.is_for_proxies() {
                 Duration::from_millis(500)
             } else {
-                LONGEST_CALL
+                INQUIRY_TIME
             };
             for stream in numbers().take(200) {
                 raw.send(&rig.begin(stream)).await;

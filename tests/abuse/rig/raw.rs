@@ -84,6 +84,8 @@ impl Raw {
     /// Writes; a connection that is closed already shows when it is read.
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         drop(self.stream.write_all(bytes).await);
+        // What TLS has taken and not yet sent would wait for the next word.
+        drop(self.stream.flush().await);
     }
 
     /// The next frame; `None` once the server has closed the connection.
@@ -132,6 +134,7 @@ impl Raw {
             }
             // Its answer comes after everything before it was read.
             drop(write.write_all(&ping(LAST)).await);
+            drop(write.flush().await);
             written
         };
         let reading = async {
