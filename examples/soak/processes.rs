@@ -116,9 +116,6 @@ impl Attache {
             .unwrap()
             .local_addr()
             .unwrap();
-        // An attache that keeps no verdicts has no settings for it.
-        let cache = serde_saphyr::from_str::<attache::policy::Config>(CACHE);
-        let cache = cache.is_ok().then_some(CACHE);
         let config = format!(
             r#"{}
 listen:
@@ -128,13 +125,12 @@ policy:
   engine: opa
   opa: {{endpoint: "http://{opa}", timeout: 250ms, health_interval: 500ms}}
   breaker: {{failure_threshold: 20, recovery_timeout: 100ms}}
-  {}
+  {CACHE}
 limits: {{request_timeout: 400ms}}
 audit: {{sinks: [{{jsonl: "{}"}}]}}
 "#,
             oracle::RULES,
             socket.display(),
-            cache.unwrap_or_default(),
             audit.display()
         );
         let file = folder.join("attache.yaml");
@@ -164,7 +160,7 @@ audit: {{sinks: [{{jsonl: "{}"}}]}}
             child,
             socket,
             audit,
-            kept: cache.map_or(Duration::ZERO, |_| KEPT),
+            kept: KEPT,
         }
     }
 
