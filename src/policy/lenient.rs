@@ -44,11 +44,13 @@ impl<E: PolicyEngine> PolicyEngine for Lenient<E> {
         tracing::warn!(reason, "policy.default_deny is false");
         Ok(Verdict {
             answer: Answer::Allow,
-            reason: Some(reason),
-            policy_id: Some(error.policy_id().to_owned()),
+            reason: Some(reason.into()),
+            policy_id: Some(error.policy_id().into()),
             tier: None,
             shaping: None,
             revision: self.engine.revision(),
+            cacheable: false,
+            cached: false,
         })
     }
 
@@ -67,7 +69,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::policy::{Deadline, ERROR_FALLBACK, Input};
+    use crate::policy::{Deadline, ERROR_FALLBACK, Input, Terms};
 
     /// Gives the same answer to everything.
     #[derive(Debug)]
@@ -83,6 +85,8 @@ mod tests {
                 tier: None,
                 shaping: None,
                 revision: self.revision(),
+                cacheable: true,
+                cached: false,
             })
         }
 
@@ -100,6 +104,7 @@ mod tests {
         let query = Query {
             input: Arc::new(Input::made_up()),
             deadline: Deadline::after(Duration::from_secs(60)),
+            terms: Terms::default(),
         };
         let verdict = lenient.evaluate(query).await.unwrap();
         (verdict, lenient.allowed.get())
@@ -128,6 +133,7 @@ mod tests {
         let reason = verdict.reason.unwrap();
         assert!(reason.contains("did not answer in time"), "{reason}");
         assert_eq!(&*verdict.revision, "r1");
+        assert!(!verdict.cacheable);
         assert_eq!(allowed, 1);
     }
 
