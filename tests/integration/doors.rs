@@ -11,6 +11,7 @@ use bytes::Bytes;
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
+use prost::Message as _;
 use rcgen::ExtendedKeyUsagePurpose;
 use reqwest::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -567,5 +568,29 @@ async fn a_program_that_finds_no_place_is_on_record_at_both_doors() {
         assert_eq!(shed.code(), Code::Unavailable);
         assert!(!shed.details().is_empty(), "{shed}");
         house.record(|it| it["reason_code"] == "overloaded").await;
+    }
+}
+
+#[tokio::test]
+async fn the_largest_message_is_the_same_on_both_doors() {
+    let (house, authority) = open_with("limits: {max_message: 4KiB}\n").await;
+    let workload = Client::new(&authority, Some(authority.svid(WORKLOAD)));
+    let question = |length: usize| {
+        let bare = about("", "documents/42", &"a".repeat(256)).encoded_len();
+        // The caller's own tag and length are three bytes.
+        let question = about(
+            &"a".repeat(length - bare - 3),
+            "documents/42",
+            &"a".repeat(256),
+        );
+        assert_eq!(question.encoded_len(), length);
+        question
+    };
+    for door in [mesh(&house), http(&house)] {
+        let channel = workload.connect(door).await.unwrap();
+        let heard = call::<_, Decision>(&channel, CHECK, question(4096)).await;
+        assert!(!heard.unwrap().allowed);
+        let large = call::<_, Decision>(&channel, CHECK, question(4097)).await;
+        assert_eq!(large.unwrap_err().code(), Code::ResourceExhausted);
     }
 }
