@@ -398,8 +398,8 @@ mod tests {
             warnings[0].starts_with("listen.ext_authz[0].mode: lets every user"),
             "{warnings:?}"
         );
-        let listed = format!("{}\nidentity: {{trust_uids: [101]}}", listen("0666"));
-        for quiet in [listed, listen("0660"), listen("0664")] {
+        let known = format!("{}\nidentity: {{trust_uids: [101]}}", listen("0666"));
+        for quiet in [known, listen("0660"), listen("0664")] {
             assert_eq!(complaints(&quiet), (Vec::new(), Vec::new()), "{quiet}");
         }
     }
