@@ -101,7 +101,7 @@ impl Behind {
         let server = OpenServer::new(
             self.services.router(),
             self.limits.terms(LONGEST_CALL),
-            self.limits.message_bytes(),
+            self.limits.message_bytes().saturating_add(FRAME),
             LONGEST_REQUEST,
         );
         let (authority, shutdown) = (Arc::clone(&self.authority), self.shutdown.clone());
@@ -135,5 +135,8 @@ fn secure(
     Ok(bound.secured_by(credential.clone(), clients, kind))
 }
 
+/// Of HTTP/2, at most (RFC 9113 section 4.2). So much more than a message may arrive, so that gRPC, which reads its length
+/// from the first frame, is the one to say that it is too large.
+const FRAME: usize = 16 * 1024;
 /// Of any kind, over `http`; a gRPC call that takes too long is told so before.
 const LONGEST_REQUEST: Duration = LONGEST_CALL.saturating_add(Duration::from_secs(1));

@@ -141,6 +141,8 @@ impl Reloader {
         if !self.policy_errors.is_empty() {
             let text = "changes of the configuration wait until the policy can be used";
             self.notices.set("config", text);
+            // Also where it is taken back meanwhile: only another look takes the notice away.
+            self.seen = None;
             return;
         }
         let parsed = Config::parse(&text, &path);

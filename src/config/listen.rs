@@ -188,6 +188,17 @@ impl Listen {
             let advice = "empty: no client of the TLS listeners may ask anything";
             warnings.push(Problem::new("identity.peps", advice));
         }
+        for (index, listener) in self.ext_authz.iter().enumerate() {
+            let Address::Unix { mode, .. } = listener.address else {
+                continue;
+            };
+            if mode & OTHERS_MAY_WRITE != 0 && identity.trust_uids.is_empty() {
+                let advice = "lets every user of the host speak for callers; write \"0660\", or list \
+                              the users in identity.trust_uids";
+                let path = format!("listen.ext_authz[{index}].mode");
+                warnings.push(Problem::new(path, advice));
+            }
+        }
         warnings
     }
 
@@ -263,6 +274,8 @@ fn collide(one: &Address, other: &Address) -> bool {
 }
 
 const DEFAULT_MODE: u32 = 0o660;
+/// To connect is to write.
+const OTHERS_MAY_WRITE: u32 = 0o002;
 
 #[cfg(test)]
 mod tests {
@@ -381,6 +394,21 @@ mod tests {
         let read = serde_saphyr::from_str::<ExtAuthzListener>("{unix: /a, tls: mesh}");
         let error = read.unwrap_err().to_string();
         assert!(error.contains("`tls` belongs to a TCP address"), "{error}");
+    }
+
+    #[test]
+    fn a_socket_that_everybody_may_open_is_warned_of_unless_users_are_listed() {
+        let listen = |mode| format!("listen: {{ext_authz: [{{unix: /a, mode: '{mode}'}}]}}");
+        let (_, warnings) = complaints(&listen("0666"));
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(
+            warnings[0].starts_with("listen.ext_authz[0].mode: lets every user"),
+            "{warnings:?}"
+        );
+        let known = format!("{}\nidentity: {{trust_uids: [101]}}", listen("0666"));
+        for quiet in [known, listen("0660"), listen("0664")] {
+            assert_eq!(complaints(&quiet), (Vec::new(), Vec::new()), "{quiet}");
+        }
     }
 
     #[test]

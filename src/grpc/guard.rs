@@ -1,4 +1,4 @@
-//! The layer around every call of [`Services`](super::Services): overload is shed here, stalls end here, panics stop here.
+//! The layer around every call of [`Services`](super::Services) that asks for no decision: overload is shed here, stalls end here, panics stop here.
 //!
 //! Each becomes an error of its one call. Nothing is decided here, and no error permits anything.
 

@@ -6,8 +6,9 @@
 //! 2. Give [`Services`] what the struct is made from, and add it in [`Services::router`]: the one place.
 //! 3. Name it in [`HEALTH_SERVICES`](super::HEALTH_SERVICES).
 //!
-//! It then has, without a line of its own: the limits on connections, streams, headers and handshakes, a place in flight
-//! for each call, an end for calls that stall, and errors for those that panic ([`guard`](super::guard)).
+//! It then has, without a line of its own: the limits on connections, streams, headers and handshakes; and, where it is
+//! added before the [`guard`](super::guard), a place in flight for each call, an end for calls that stall, and errors for
+//! those that panic. Decisions have their own of these, and leave a record: [`rescue`](super::rescue).
 //!
 //! It must judge its peer itself: `Proxy::of(call.extensions()).peer()` says who asks at this moment, on both listeners.
 //! On `mesh` that is [`Peer::Mesh`](crate::identity::Peer::Mesh), somebody of an accepted trust domain, and nothing more is
@@ -63,10 +64,12 @@ impl Services {
             &self.limits,
             Arc::clone(&self.inquiries),
         );
-        Routes::from(self.health.clone())
+        let guarded = self.health.clone().layer(guard);
+        // Outside the guard: it has places, an end and a record for what fails of its own, and gives nobody a place who
+        // may not ask.
+        Routes::from(guarded)
             .add_service(decisions)
             .into_axum_router()
-            .layer(guard)
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::time::error::Elapsed;
 use tokio_rustls::TlsAcceptor;
 
 use crate::clock::Timestamp;
-use crate::identity::{MeshPeer, Peer, Svid};
+use crate::identity::{MeshPeer, Peer, Svid, TrustDomain};
 
 use super::bundle::{chain, unix_time};
 use super::credential::Credential;
@@ -58,10 +58,12 @@ pub struct Session {
     judged: Mutex<Option<Judgement>>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Judgement {
     /// The material that it was judged by.
     revision: u64,
+    /// The trust domains that were accepted then.
+    accepted: Arc<Vec<TrustDomain>>,
     vouched: bool,
     /// When to judge again at the latest.
     until: Timestamp,
@@ -86,6 +88,18 @@ pub enum HandshakeError {
 // === impl Session ===
 
 impl Session {
+    /// A session of whoever has shown `chain`, leaf first.
+    pub(super) fn new(chain: &[CertificateDer<'_>], credential: Credential) -> Option<Self> {
+        let svid = Svid::from_der(chain.first()?).ok()?;
+        let chain = chain.iter().map(|it| it.clone().into_owned());
+        Some(Self {
+            svid: Arc::new(svid),
+            chain: chain.collect(),
+            credential,
+            judged: Mutex::default(),
+        })
+    }
+
     /// The other end, as far as it can be told at this moment.
     pub fn peer(&self) -> Peer {
         Peer::Mesh(MeshPeer {
@@ -94,29 +108,32 @@ impl Session {
         })
     }
 
-    /// Whether the bundles in force still stand behind the certificate. Judged once for each revision of the material,
-    /// and again when a certificate that the judgement rests on ends.
+    /// Whether the bundles in force still stand behind the certificate. Judged once for each revision of the material
+    /// and each list of trust domains, and again when a certificate that the judgement rests on ends.
     fn is_vouched(&self) -> bool {
         let Some(material) = self.credential.current() else {
             return false;
         };
+        let accepted = self.credential.accepted();
         let now = self.credential.now();
         let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = *judged
+        if let Some(last) = &*judged
             && last.revision == material.revision
+            && Arc::ptr_eq(&last.accepted, &accepted)
             && now < last.until
         {
             return last.vouched;
         }
-        let verified = material.verify(&self.chain, &self.credential.accepted(), now);
-        let judgement = Judgement {
+        let verified = material.verify(&self.chain, &accepted, now);
+        let vouched = verified.is_ok();
+        *judged = Some(Judgement {
             revision: material.revision,
-            vouched: verified.is_ok(),
+            accepted,
+            vouched,
             // Who is refused connects again.
             until: verified.map_or(Timestamp::from_unix_seconds(u64::MAX), |it| it.until),
-        };
-        *judged = Some(judgement);
-        judgement.vouched
+        });
+        vouched
     }
 }
 
@@ -188,14 +205,9 @@ impl Credential {
                 Clients::Workloads => Err(HandshakeError::NotOurs),
             };
         };
-        let leaf = chain.first().ok_or(HandshakeError::NotOurs)?;
-        let svid = Svid::from_der(leaf).map_err(|_not_verified| HandshakeError::NotOurs)?;
-        Ok(Some(Arc::new(Session {
-            svid: Arc::new(svid),
-            chain: chain.to_vec(),
-            credential: self.clone(),
-            judged: Mutex::default(),
-        })))
+        // Without a certificate that can be read it was not verified.
+        let session = Session::new(chain, self.clone()).ok_or(HandshakeError::NotOurs)?;
+        Ok(Some(Arc::new(session)))
     }
 
     /// What accepts connections with this credential, whatever its material is at the time. Metrics name the kind of

@@ -15,10 +15,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use super::config::{Config, Files, watch};
 use super::credential::{Credential, State};
 use super::files::FileSource;
+use super::handshake::Session;
 use super::material::{Material, MaterialError, Offer, PeerError};
 use super::metrics::Metrics;
 use crate::clock::{Clock as _, MockClock, Timestamp};
-use crate::identity::{TrustDomain, check_intermediate, check_root};
+use crate::identity::{Peer, TrustDomain, check_intermediate, check_root};
 
 const SELF: &str = "spiffe://example.org/attache";
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_289_000);
@@ -156,6 +157,10 @@ fn prove(offer: Offer) -> Result<Material, MaterialError> {
 
 fn credential(clock: &Arc<MockClock>) -> Credential {
     let accepted = Arc::new(ArcSwap::from_pointee(vec![domain("example.org")]));
+    accepting(accepted, clock)
+}
+
+fn accepting(accepted: Arc<ArcSwap<Vec<TrustDomain>>>, clock: &Arc<MockClock>) -> Credential {
     let metrics = Metrics::register(&mut Registry::default()).of("mesh");
     Credential::new(
         "mesh".to_owned(),
@@ -375,6 +380,26 @@ fn what_is_in_force_stays_until_it_expires_or_is_withdrawn() {
     credential.withdraw("no entry");
     assert_eq!(credential.state(), State::Missing);
     assert_eq!(credential.trouble().as_deref(), Some("withdrawn: no entry"));
+}
+
+#[test]
+fn a_session_is_vouched_for_only_while_its_trust_domain_is_accepted() {
+    // Material that stays the same must not keep an earlier judgement alive, in either direction.
+    let both = vec![domain("example.org"), domain("partner.example")];
+    let accepted = Arc::new(ArcSwap::from_pointee(both.clone()));
+    let credential = accepting(Arc::clone(&accepted), &Arc::new(MockClock::new(NOW)));
+    let (own, partner) = (Authority::new("own"), Authority::new("partner"));
+    let bundles: &[(&str, &[&Authority])] =
+        &[("example.org", &[&own]), ("partner.example", &[&partner])];
+    credential.offer(own.svid(SELF).offer(bundles)).unwrap();
+    let chain = partner.svid("spiffe://partner.example/a").offer(&[]).chain;
+    let session = Session::new(&chain, credential).unwrap();
+    let vouched = || matches!(session.peer(), Peer::Mesh(peer) if peer.vouched);
+    assert!(vouched());
+    accepted.store(Arc::new(vec![domain("example.org")]));
+    assert!(!vouched());
+    accepted.store(Arc::new(both));
+    assert!(vouched());
 }
 
 #[test]

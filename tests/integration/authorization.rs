@@ -573,8 +573,21 @@ async fn a_server_that_is_not_there_is_a_denial() {
     let address = format!("unix:{}", dir.path().join("nobody.sock").display());
     let client = AuthorizationClient::new(&address).unwrap();
     assert_eq!(refused(&client).await.reason_code(), Some("no_answer"));
-    let error = AuthorizationClient::new("not an address").unwrap_err();
-    assert!(error.to_string().contains("write unix:/PATH"), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_is_asked_in_plaintext_but_on_a_unix_socket() {
+    // No attache answers there, so whoever does is somebody else.
+    for address in [
+        "not an address",
+        "http://127.0.0.1:9191",
+        "https://attache.example:8443",
+        "/run/attache/ext_authz.sock",
+        "unix:",
+    ] {
+        let error = AuthorizationClient::new(address).expect_err(address);
+        assert!(error.to_string().contains("write unix:/PATH"), "{error}");
+    }
 }
 
 #[tokio::test]

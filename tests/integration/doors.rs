@@ -9,6 +9,9 @@ use attache::lifecycle::Shutdown;
 use attache::socket::{Address, Bound};
 use bytes::Bytes;
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use h2::SendStream;
+use h2::client::{ResponseFuture, SendRequest};
+use prost::Message as _;
 use rcgen::ExtendedKeyUsagePurpose;
 use reqwest::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -31,6 +34,7 @@ use crate::harness::{House, Plan};
 
 /// Somebody that `identity.peps` does not name.
 const WORKLOAD: &str = "spiffe://example.org/svc/reporting";
+const HEALTH: &str = "/grpc.health.v1.Health/Check";
 const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 async fn open() -> (House, Authority) {
@@ -404,31 +408,41 @@ async fn clients_that_show_nothing_take_no_places() {
     assert!(ask_over(channel).await.unwrap().is_allowed());
 }
 
+/// Begins a call and sends three bytes of its message; the server has seen it.
+async fn begin(
+    client: &Client,
+    address: SocketAddr,
+    path: &str,
+) -> (ResponseFuture, SendStream<Bytes>, SendRequest<Bytes>) {
+    let stream = client.handshake(address).await.unwrap();
+    let (send, connection) = h2::client::handshake(stream).await.unwrap();
+    // Ends with the connection, whichever way.
+    tokio::spawn(async move { drop(connection.await) });
+    let request = http::Request::post(format!("http://attache{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    let mut send = send.ready().await.unwrap();
+    let head = request.body(()).unwrap();
+    let (response, mut body) = send.send_request(head, false).unwrap();
+    body.send_data(Bytes::from_static(&[0, 0, 0]), false)
+        .unwrap();
+    // Another one on the same connection, answered: the server has seen the first.
+    let head = http::Request::post("http://attache/other")
+        .body(())
+        .unwrap();
+    let mut send = send.ready().await.unwrap();
+    let (other, _) = send.send_request(head, true).unwrap();
+    other.await.unwrap();
+    (response, body, send)
+}
+
 #[tokio::test]
 async fn a_stop_lets_both_doors_finish_what_is_under_way() {
     let (house, authority) = open_with("limits: {request_timeout: 10s}\n").await;
     let client = Client::new(&authority, Some(authority.svid(WORKLOAD)));
     let mut begun = Vec::new();
     for address in [mesh(&house), http(&house)] {
-        let stream = client.handshake(address).await.unwrap();
-        let (send, connection) = h2::client::handshake(stream).await.unwrap();
-        // Ends with the connection, whichever way.
-        tokio::spawn(async move { drop(connection.await) });
-        let request = http::Request::post("http://attache/grpc.health.v1.Health/Check")
-            .header("content-type", "application/grpc")
-            .header("te", "trailers");
-        let mut send = send.ready().await.unwrap();
-        let head = request.body(()).unwrap();
-        let (response, mut body) = send.send_request(head, false).unwrap();
-        body.send_data(Bytes::from_static(&[0, 0, 0]), false)
-            .unwrap();
-        // Another one on the same connection, answered: the server has seen the first.
-        let head = http::Request::post("http://attache/other")
-            .body(())
-            .unwrap();
-        let mut send = send.ready().await.unwrap();
-        let (other, _) = send.send_request(head, true).unwrap();
-        other.await.unwrap();
+        let (response, body, send) = begin(&client, address, HEALTH).await;
         begun.push((address, response, body, send));
     }
     house.shutdown.drain();
@@ -524,5 +538,59 @@ async fn a_workload_may_ask_about_itself_and_a_proxy_about_anybody() {
         let question = about(caller, "documents/42", "read");
         let refused = call::<_, Decision>(&channel, CHECK, question).await;
         assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+    }
+}
+
+#[tokio::test]
+async fn strangers_take_no_place_of_a_decision() {
+    let (house, authority) = open_with("limits: {max_in_flight: 1}\n").await;
+    let anonymous = Client::new(&authority, None);
+    let _stalled = begin(&anonymous, http(&house), HEALTH).await;
+    let refused = health(&anonymous, http(&house)).await.unwrap_err();
+    assert!(refused.contains("overloaded"), "{refused}");
+    let workload = Client::new(&authority, Some(authority.svid(WORKLOAD)));
+    assert_eq!(
+        told(&workload, http(&house), "").await,
+        (true, String::new())
+    );
+}
+
+#[tokio::test]
+async fn a_program_that_finds_no_place_is_on_record_at_both_doors() {
+    for door in [mesh, http] {
+        let (house, authority) = open_with("limits: {max_in_flight: 1}\n").await;
+        let workload = Client::new(&authority, Some(authority.svid(WORKLOAD)));
+        let _stalled = begin(&workload, door(&house), CHECK).await;
+        let channel = workload.connect(door(&house)).await.unwrap();
+        let question = about("", "documents/42", "read");
+        let shed = call::<_, Decision>(&channel, CHECK, question).await;
+        let shed = shed.unwrap_err();
+        assert_eq!(shed.code(), Code::Unavailable);
+        assert!(!shed.details().is_empty(), "{shed}");
+        house.record(|it| it["reason_code"] == "overloaded").await;
+    }
+}
+
+#[tokio::test]
+async fn the_largest_message_is_the_same_on_both_doors() {
+    let (house, authority) = open_with("limits: {max_message: 4KiB}\n").await;
+    let workload = Client::new(&authority, Some(authority.svid(WORKLOAD)));
+    let question = |length: usize| {
+        let bare = about("", "documents/42", &"a".repeat(256)).encoded_len();
+        // The caller's own tag and length are three bytes.
+        let question = about(
+            &"a".repeat(length - bare - 3),
+            "documents/42",
+            &"a".repeat(256),
+        );
+        assert_eq!(question.encoded_len(), length);
+        question
+    };
+    for door in [mesh(&house), http(&house)] {
+        let channel = workload.connect(door).await.unwrap();
+        let heard = call::<_, Decision>(&channel, CHECK, question(4096)).await;
+        assert!(!heard.unwrap().allowed);
+        let large = call::<_, Decision>(&channel, CHECK, question(4097)).await;
+        assert_eq!(large.unwrap_err().code(), Code::ResourceExhausted);
     }
 }

@@ -171,6 +171,30 @@ async fn wider_tables_wait_for_a_policy_that_can_be_used() {
 }
 
 #[tokio::test]
+async fn a_change_that_is_taken_back_is_waited_for_no_longer() {
+    const SOUND: &str = "package agentweave.authz\ndefault allow := true";
+    let plan = |path: &str| Plan {
+        watched: true,
+        rules: RULES.replace(
+            "path: \"/trial/{id}\"",
+            &format!("path: \"/{path}/{{id}}\""),
+        ),
+        ..Plan::with_policy(SOUND)
+    };
+    let house = plan("trial").open().await;
+    replace(&house, &plan("books"));
+    house.record(is("config.changed")).await;
+    let policy = house.dir.path().join("policy/policy.rego");
+    fs::write(&policy, "package agentweave.authz\nallow if {").unwrap();
+    readyz_until(&house, "a notice", |it| it.contains("policy: ")).await;
+    replace(&house, &plan("films"));
+    readyz_until(&house, "patience", |it| it.contains("config: changes")).await;
+    replace(&house, &plan("books"));
+    fs::write(&policy, SOUND).unwrap();
+    readyz_until(&house, "calm", |it| !it.contains("config: ")).await;
+}
+
+#[tokio::test]
 async fn a_file_that_can_not_be_read_is_a_rejected_one() {
     let house = watched().open().await;
     let file = house.dir.path().join("attache.yaml");

@@ -25,14 +25,10 @@ pub struct AuthorizationClient {
     time_limit: Duration,
 }
 
-/// An address that can't be one.
+/// An address where no attache answers.
 #[derive(Debug, thiserror::Error)]
-#[error("`{address}` is no address: write unix:/PATH or http://HOST:PORT")]
-pub struct AddressError {
-    address: String,
-    #[source]
-    source: tonic::transport::Error,
-}
+#[error("`{0}` is no Unix socket: write unix:/PATH; over TLS, make the connection and use `over`")]
+pub struct AddressError(String);
 
 /// No answer came, or one that is none.
 #[derive(Debug)]
@@ -46,13 +42,13 @@ struct Unheard {
 // === impl AuthorizationClient ===
 
 impl AuthorizationClient {
-    /// A client of the attache at `address`, as `unix:/run/attache/ext_authz.sock`.
+    /// A client of the attache at `address`, as `unix:/run/attache/ext_authz.sock`. No other kind is taken: the service is
+    /// nowhere else in plaintext, so that whoever answered there would be somebody else.
     pub fn new(address: &str) -> Result<Self, AddressError> {
-        let endpoint =
-            Endpoint::from_shared(address.to_owned()).map_err(|source| AddressError {
-                address: address.to_owned(),
-                source,
-            })?;
+        let path = address.strip_prefix("unix:").unwrap_or_default();
+        let endpoint = Endpoint::from_shared(address.to_owned()).ok();
+        let endpoint = endpoint.filter(|_| !path.is_empty());
+        let endpoint = endpoint.ok_or_else(|| AddressError(address.to_owned()))?;
         Ok(Self::over(endpoint.connect_lazy()))
     }
 

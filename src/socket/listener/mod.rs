@@ -286,7 +286,10 @@ fn remove_stale(path: &Path, address: &Address) -> Result<(), BindError> {
     if !metadata.file_type().is_socket() {
         return Err(BindError::NotASocket(address.clone()));
     }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+    // Only a refusal says that nobody is there: one that is busy, or that we may not talk to, lives.
+    let dead = std::os::unix::net::UnixStream::connect(path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if !dead {
         return Err(BindError::InUse(address.clone()));
     }
     std::fs::remove_file(path).map_err(|source| BindError::Bind {

@@ -1,4 +1,5 @@
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -55,6 +56,12 @@ fn a_socket_of_the_dead_is_replaced_and_one_of_the_living_is_not() {
     assert!(path.exists());
     let living = Bound::bind(&address).unwrap();
     assert!(matches!(Bound::bind(&address), Err(BindError::InUse(_))));
+
+    // Nor is one that can't be asked whether anybody lives there.
+    let (path, address) = unix(&dir, "datagrams");
+    let _living = UnixDatagram::bind(&path).unwrap();
+    assert!(matches!(Bound::bind(&address), Err(BindError::InUse(_))));
+    assert!(path.exists());
 
     // Nor is anything that is no socket.
     let (path, address) = unix(&dir, "precious");
