@@ -17,12 +17,12 @@ cargo:
 	@command -v cargo >/dev/null || { echo "cargo is needed: install Rust from https://rustup.rs" >&2; exit 1; }
 
 .PHONY: run
-run: ## Show attache beside a real Envoy and keep it running (ONCE=1: stop after showing)
+run: ## Show attache beside a real Envoy and keep it running (ONCE=1: stop after showing; ENGINE=opa: OPA judges)
 	@command -v python3 >/dev/null || { echo "make run needs python3 (Debian: apt-get install python3 python3-venv)" >&2; exit 1; }
 	@python3 deploy/quickstart/run.py
 
 .PHONY: test
-test: test-core test-e2e test-opa test-spire test-quickstart ## Run every test
+test: test-core test-e2e test-abuse test-opa test-spire test-quickstart ## Run every test
 
 .PHONY: test-core
 test-core: cargo ## Run what needs nothing but Rust
@@ -33,10 +33,19 @@ test-e2e: cargo ## Run the tests against a real Envoy, and OpenSSL as a judge of
 	@envoy="$$(tests/tools/envoy)" && set -x && \
 	ENVOY_BIN="$$envoy" REQUIRE_E2E=1 cargo test --locked --test e2e --test differential
 
+.PHONY: test-abuse
+test-abuse: cargo ## Attack the binary over loopback, have h2spec judge it, and ask 100 000 times as ever new callers
+	@h2spec="$$(tests/tools/h2spec)" && set -x && \
+	H2SPEC_BIN="$$h2spec" REQUIRE_H2SPEC=1 ABUSE_SOAK=100000 cargo test --locked --test abuse
+
 .PHONY: test-opa
 test-opa: cargo ## Run the tests against a real OPA
 	@opa="$$(tests/tools/opa)" && set -x && \
-	OPA_BIN="$$opa" REQUIRE_OPA=1 cargo test --locked --test opa
+	OPA_BIN="$$opa" REQUIRE_OPA=1 cargo test --locked --test opa --test parity && \
+	OPA_BIN="$$opa" RECIPE_ENGINE=opa cargo test --locked --test recipe && \
+	cargo build --locked --bin attache --example soak && \
+	OPA_BIN="$$opa" cargo run --quiet --locked --example soak -- --seconds 20 && \
+	OPA_BIN="$$opa" cargo run --quiet --locked --example soak -- --seconds 8 --lie
 
 .PHONY: test-spire
 test-spire: cargo ## Run the tests with certificates of real SPIRE servers and agents, beside a real Envoy
@@ -46,11 +55,18 @@ test-spire: cargo ## Run the tests with certificates of real SPIRE servers and a
 .PHONY: test-quickstart
 test-quickstart: ## Check that `make run` shows the decisions it promises
 	@ONCE=1 $(MAKE) --no-print-directory run
+	@ONCE=1 ENGINE=opa $(MAKE) --no-print-directory run
 
 .PHONY: bench
 bench: cargo ## Measure: in process with criterion, then under load beside a server that always allows
 	cargo bench --locked --bench check --bench identity --bench routes
 	benches/load.sh $(REQUESTS)
+
+.PHONY: soak
+soak: cargo ## Judge every answer under load, while OPA fails in every way and policy changes (MINUTES=n, 10 without)
+	@opa="$$(tests/tools/opa)" && \
+	cargo build --locked --bin attache --example soak && \
+	OPA_BIN="$$opa" cargo run --quiet --locked --example soak -- --seconds "$$(($(or $(MINUTES),10) * 60))"
 
 .PHONY: fuzz
 fuzz: $(CARGO_FUZZ) ## Fuzz every parser (SECONDS=n: each for n seconds, 60 without; TARGETS="path leaf": only these)

@@ -60,15 +60,24 @@ fn check(criterion: &mut Criterion) {
         .enable_all()
         .build()
         .expect("a runtime");
-    let config = Config::parse(CONFIG, "dev.yaml".as_ref()).expect("a sound configuration");
-    let authority = rehearsal_authority(config, Arc::new(SystemClock)).expect("an authority");
+    let uncached = format!("{CONFIG}\npolicy: {{cache: {{size: 0}}}}\n");
     let peer = Peer::Tcp(([127, 0, 0, 1], 1).into());
-    for (name, method, path) in [
-        ("allowed by policy", "GET", "/documents/42"),
-        ("supervised", "DELETE", "/documents/42"),
-        ("forbidden, policy not asked", "POST", "/payments"),
-        ("no route", "GET", "/nowhere"),
+    for (name, config, method, path) in [
+        ("allowed, from the cache", CONFIG, "GET", "/documents/42"),
+        ("allowed, policy asked", &*uncached, "GET", "/documents/42"),
+        (
+            "supervised, policy asked",
+            &*uncached,
+            "DELETE",
+            "/documents/42",
+        ),
+        ("forbidden, policy not asked", CONFIG, "POST", "/payments"),
+        ("no route", CONFIG, "GET", "/nowhere"),
     ] {
+        let config = Config::parse(config, "dev.yaml".as_ref()).expect("a sound configuration");
+        let authority = runtime.block_on(async {
+            rehearsal_authority(config, Arc::new(SystemClock)).expect("an authority")
+        });
         let bytes = encoded(method, path);
         criterion.bench_function(name, |bencher| {
             bencher.to_async(&runtime).iter(async || {

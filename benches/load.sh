@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Load on attache and on a server that always allows, side by side: the same request, the same client, the same core.
+# Load on attache, answering from its cache ("hit") and asking policy every time ("miss"), and on a server that always allows,
+# side by side: the same request, the same client, the same core.
 # Each server runs alone on core 0, h2load on core 1. Three rounds, alternating; the best of each counts, because
 # whatever else runs on the machine only ever makes a round slower.
 # Usage: benches/load.sh [REQUESTS]    Last line: the ratios as key=value.
@@ -16,19 +17,28 @@ built=${CARGO_TARGET_DIR:-target}/release
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; rm -rf "$work"' EXIT
 "$built/examples/check_request" > "$work/check.grpc"
-sed -e 's/127.0.0.1:9191/127.0.0.1:19191/' -e 's/127.0.0.1:8082/127.0.0.1:18082/' \
-  -e "s|sinks: \[stdout\]|sinks: [{jsonl: $work/audit.jsonl}]|" deploy/dev.yaml > "$work/attache.yaml"
 
-taskset -c 0 "$built/attache" serve --config "$work/attache.yaml" 2> "$work/attache.log" &
-attache=$!
-taskset -c 0 "$built/examples/always_allow" 127.0.0.1:19292 &
+# Starts attache on port NUMBER91, with the lines of $2 added to its configuration; its process id is in $started.
+serve() { # NUMBER MORE
+  local name=attache$1 ready=
+  sed -e "s/127.0.0.1:9191/127.0.0.1:${1}91/" -e "s/127.0.0.1:8082/127.0.0.1:${1}82/" \
+    -e "s|sinks: \[stdout\]|sinks: [{jsonl: $work/$name.jsonl}]|" deploy/dev.yaml > "$work/$name.yaml"
+  echo "$2" >> "$work/$name.yaml"
+  taskset -c 0 "$built/attache" serve --config "$work/$name.yaml" 2> "$work/$name.log" &
+  started=$!
+  for _ in $(seq 50); do
+    "$built/attache" health --addr "127.0.0.1:${1}82" >/dev/null 2>&1 && ready=yes && break
+    read -rt 0.1 <> <(:) || true
+  done
+  [[ -n $ready ]] || { echo "attache does not get ready:" >&2; cat "$work/$name.log" >&2; exit 1; }
+}
+
+serve 191 ''
+hit=$started
+serve 192 'policy: {cache: {size: 0}}'
+miss=$started
+taskset -c 0 "$built/examples/always_allow" 127.0.0.1:19392 &
 always=$!
-for _ in $(seq 50); do
-  ready=
-  "$built/attache" health --addr 127.0.0.1:18082 >/dev/null 2>&1 && ready=yes && break
-  read -rt 0.1 <> <(:) || true
-done
-[[ -n $ready ]] || { echo "attache does not get ready:" >&2; cat "$work/attache.log" >&2; exit 1; }
 
 # Prints requests per second and microseconds of server CPU per request.
 round() { # PORT PID CONNECTIONS STREAMS
@@ -47,18 +57,21 @@ printf '%-14s %-14s %12s %14s\n' server 'conns x streams' 'requests/s' 'CPU us/r
 summary=
 for shape in '1 1' '1 8' '4 16'; do
   read -r connections streams <<< "$shape"
-  best_attache=0 best_always=0 cpu_attache=1e9 cpu_always=1e9
+  declare -A rates=([hit]=0 [miss]=0 [always]=0) cpus=([hit]=1e9 [miss]=1e9 [always]=1e9)
   for _ in 1 2 3; do
-    read -r rate cpu <<< "$(round 19191 $attache "$connections" "$streams")"
-    best_attache=$(awk -v a="$best_attache" -v b="$rate" 'BEGIN {print (a > b) ? a : b}')
-    cpu_attache=$(awk -v a="$cpu_attache" -v b="$cpu" 'BEGIN {print (a < b) ? a : b}')
-    read -r rate cpu <<< "$(round 19292 $always "$connections" "$streams")"
-    best_always=$(awk -v a="$best_always" -v b="$rate" 'BEGIN {print (a > b) ? a : b}')
-    cpu_always=$(awk -v a="$cpu_always" -v b="$cpu" 'BEGIN {print (a < b) ? a : b}')
+    for server in "hit 19191 $hit" "miss 19291 $miss" "always 19392 $always"; do
+      read -r name port pid <<< "$server"
+      read -r rate cpu <<< "$(round "$port" "$pid" "$connections" "$streams")"
+      rates[$name]=$(awk -v a="${rates[$name]}" -v b="$rate" 'BEGIN {print (a > b) ? a : b}')
+      cpus[$name]=$(awk -v a="${cpus[$name]}" -v b="$cpu" 'BEGIN {print (a < b) ? a : b}')
+    done
   done
-  printf '%-14s %-14s %12s %14s\n' attache "${connections}x$streams" "$best_attache" "$cpu_attache"
-  printf '%-14s %-14s %12s %14s\n' always-allow "${connections}x$streams" "$best_always" "$cpu_always"
-  summary+=$(awk -v name="${connections}x$streams" -v a="$best_attache" -v b="$best_always" -v c="$cpu_attache" -v d="$cpu_always" \
-    'BEGIN {printf "rate_%s=%.2f cpu_%s=%.2f ", name, a / b, name, c / d}')
+  for name in hit miss always; do
+    printf '%-14s %-14s %12s %14s\n' "$name" "${connections}x$streams" "${rates[$name]}" "${cpus[$name]}"
+  done
+  for name in hit miss; do
+    summary+=$(awk -v name="${name}_${connections}x$streams" -v a="${rates[$name]}" -v b="${rates[always]}" \
+      -v c="${cpus[$name]}" -v d="${cpus[always]}" 'BEGIN {printf "rate_%s=%.2f cpu_%s=%.2f ", name, a / b, name, c / d}')
+  done
 done
 echo "attache / always-allow: $summary"

@@ -64,6 +64,11 @@ impl Timestamp {
             unix_nanos: self.unix_nanos.saturating_add(nanos),
         }
     }
+
+    /// How long after `earlier` this moment is; zero where it is not.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.unix_nanos.saturating_sub(earlier.unix_nanos))
+    }
 }
 
 impl From<SystemTime> for Timestamp {
@@ -153,6 +158,14 @@ mod tests {
     fn the_end_of_the_range_saturates_and_still_shows() {
         let end = Timestamp::from_unix_seconds(u64::MAX).plus(Duration::MAX);
         assert!(end.to_string().starts_with("2554-"));
+    }
+
+    #[test]
+    fn no_moment_is_less_than_nothing_after_another() {
+        let earlier = Timestamp::from_unix_seconds(100);
+        let later = earlier.plus(Duration::from_millis(1_500));
+        assert_eq!(later.since(earlier), Duration::from_millis(1_500));
+        assert_eq!(earlier.since(later), Duration::ZERO);
     }
 
     #[test]

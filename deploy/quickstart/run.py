@@ -5,7 +5,8 @@ Everything is made fresh in one temporary directory: certificates, configuration
 ends. Needs cargo, openssl and curl; Envoy is installed into a cache on first use.
 
 Environment: ONCE=1 stops after showing; the exit code is 0 only if every decision shown is the expected one.
-ATTACHE_BIN and ENVOY_BIN name programs to use instead of those built and installed here.
+ENGINE=opa lets OPA judge, and shows what becomes of requests while it is away; that OPA is built on first use, which
+needs Go. ATTACHE_BIN, ENVOY_BIN and OPA_BIN name programs to use instead of those built and installed here.
 """
 
 import http.client
@@ -47,6 +48,18 @@ REQUESTS = [
      "a forged x-attache-caller is dropped"),
     ("svc/reporting", "GET", "/documents/..%2fbilling%2f7", [], 400, "", "a path with two readings: Envoy refuses"),
     (None, "GET", "/documents/42", [], "TLS", "", "no certificate, no connection"),
+]
+
+# What is shown with OPA as the judge after it was stopped. Before the last row it is refused often enough to open the circuit.
+OUTAGE = [
+    ("svc/reporting", "GET", "/documents/42", [], 200, "", "asked before: the verdict is in the cache"),
+    ("svc/reporting", "GET", "/documents/44", [], 503, "policy_unavailable", "not asked before, and OPA is away"),
+]
+OPEN = [
+    ("svc/reporting", "GET", "/documents/45", [], 503, "circuit_open", "failed 5 times: left alone for 2 s"),
+]
+RECOVERED = [
+    ("svc/reporting", "GET", "/documents/44", [], 200, "", "OPA is back, and found so by a probe"),
 ]
 
 
@@ -114,11 +127,11 @@ def build():
     return Path(json.loads(metadata.stdout)["target_directory"]) / "debug" / "attache"
 
 
-def install_envoy():
-    """Returns the path of Envoy, installed if need be."""
-    result = subprocess.run([REPOSITORY / "tests" / "tools" / "envoy"], stdout=subprocess.PIPE, text=True)
+def install(tool):
+    """Returns the path of Envoy or OPA, installed if need be."""
+    result = subprocess.run([REPOSITORY / "tests" / "tools" / tool], stdout=subprocess.PIPE, text=True)
     if result.returncode:
-        raise Failure("Envoy could not be installed: see above")
+        raise Failure(f"{tool} could not be installed: see above")
     return Path(result.stdout.strip())
 
 
@@ -245,13 +258,17 @@ def wait_until_ready(child, connection, path):
                   + "\n".join(child.log.read_text(errors="replace").splitlines()[-20:]))
 
 
+ROW = "  {:<14} {:<34} {:>6}  {:<8} {:<18} {}"
+
+
 class Quickstart:
-    def __init__(self, home):
+    def __init__(self, home, engine):
         self.home = home
+        self.engine = engine
         self.children = []
 
     def start(self):
-        attache, envoy = build(), install_envoy()
+        attache, envoy = build(), install("envoy")
         home = self.home
         self.port, self.health_port = free_port(8443), free_port(8082)
         self.application = Application(free_port(8080))
@@ -264,7 +281,9 @@ class Quickstart:
             (home / caller_file(caller)).write_text(both)
 
         shutil.copytree(QUICKSTART / "policy", home / "policy")
-        write_replaced(QUICKSTART / "attache.yaml", home / "attache.yaml", {"127.0.0.1:8082": f"127.0.0.1:{self.health_port}"})
+        ports = {"127.0.0.1:8082": f"127.0.0.1:{self.health_port}"}
+        judge = self.ask_opa() if self.engine == "opa" else {}
+        write_replaced(QUICKSTART / "attache.yaml", home / "attache.yaml", ports | judge)
         (home / "sds").mkdir()
         run = {"/run/attache": str(home)}
         shipped = REPOSITORY / "deploy" / "envoy"
@@ -277,12 +296,30 @@ class Quickstart:
             "127.0.0.1, port_value: 8080": f"127.0.0.1, port_value: {self.application.server_port}",
         })
 
+        if self.engine == "opa":
+            say("Starting OPA ...")
+            self.start_opa()
         say("Starting attache and Envoy ...")
         self.attache = self.child("attache", attache, "serve", "--config", home / "attache.yaml")
         wait_until_ready(self.attache, http.client.HTTPConnection("127.0.0.1", self.health_port, timeout=2), "/readyz")
         self.envoy = self.child("envoy", envoy, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning",
                                 "-c", home / "envoy.yaml")
         wait_until_ready(self.envoy, UnixConnection(home / "envoy-admin.sock"), "/ready")
+
+    def ask_opa(self):
+        """What is different in attache's configuration when OPA is the judge."""
+        self.opa_binary, self.opa_port = install("opa"), free_port(8181)
+        return {
+            "engine: embedded": "engine: opa",
+            "  embedded: {modules: [policy/], reload: true}":
+                f"  opa: {{endpoint: \"http://127.0.0.1:{self.opa_port}\"}}\n"
+                "  breaker: {failure_threshold: 5, recovery_timeout: 2s}",
+        }
+
+    def start_opa(self):
+        self.opa = self.child("opa", self.opa_binary, "run", "--server", "--addr", f"127.0.0.1:{self.opa_port}",
+                              "--disable-telemetry", "--watch", "policy")
+        wait_until_ready(self.opa, http.client.HTTPConnection("127.0.0.1", self.opa_port, timeout=2), "/health")
 
     def child(self, name, *command):
         child = Child(name, self.home, *command)
@@ -316,12 +353,30 @@ class Quickstart:
         return int(result.stdout), decision, headers.get("x-attache-reason", ""), body.read_text()
 
     def show(self):
-        """Sends every request and prints a table; returns whether everything was as expected."""
-        row = "  {:<14} {:<34} {:>6}  {:<8} {:<18} {}"
+        """Sends every request and prints what became of it; returns whether everything was as expected."""
         say()
-        say(row.format("CALLER", "REQUEST", "STATUS", "DECISION", "REASON", "WHY"))
+        say(ROW.format("CALLER", "REQUEST", "STATUS", "DECISION", "REASON", "WHY"))
+        correct, refusal = self.show_rows(REQUESTS)
+        say()
+        for seen in self.application.seen[-1:]:
+            say(f"  What the application was told with {seen['method']} {seen['path']}, forged header and all:")
+            for name, value in sorted(seen["headers"].items()):
+                if name.startswith("x-attache-"):
+                    say(f"    {name}: {value}")
+        say()
+        say("  What a refused client is told (DELETE /documents/42):")
+        say("    " + refusal.strip())
+        say()
+        if self.engine == "opa":
+            correct = self.show_outage() and correct
+            say()
+        say("  Every decision shown is the expected one." if correct else "  NOT every decision is the expected one.")
+        return correct
+
+    def show_rows(self, requests):
+        """Sends requests, a line each; returns whether all went as expected, and the last refusal that asks for approval."""
         correct, refusal = True, ""
-        for caller, method, path, more, status, reason, why in REQUESTS:
+        for caller, method, path, more, status, reason, why in requests:
             got = self.ask(caller, method, path, more)
             expected = (got[0], got[2]) == (status, reason)
             if got[1] == "allow":
@@ -333,20 +388,28 @@ class Quickstart:
                 refusal = got[3]
             correct = correct and expected
             request = f"{method} {path}" + (" (forged)" if more else "")
-            say(row.format(caller or "nobody", request, got[0], got[1], got[2] or "-",
+            say(ROW.format(caller or "nobody", request, got[0], got[1], got[2] or "-",
                            why if expected else f"NOT AS EXPECTED: {status} {reason}"))
-        say()
-        for seen in self.application.seen[-1:]:
-            say(f"  What the application was told with {seen['method']} {seen['path']}, forged header and all:")
-            for name, value in sorted(seen["headers"].items()):
-                if name.startswith("x-attache-"):
-                    say(f"    {name}: {value}")
-        say()
-        say("  What a refused client is told (DELETE /documents/42):")
-        say("    " + refusal.strip())
-        say()
-        say("  Every decision shown is the expected one." if correct else "  NOT every decision is the expected one.")
-        return correct
+        return correct, refusal
+
+    def show_outage(self):
+        """Stops OPA, asks, starts it again, asks; returns whether everything was as expected."""
+        self.children.remove(self.opa)
+        self.opa.stop()
+        say("  OPA is stopped:")
+        correct, _ = self.show_rows(OUTAGE)
+        self.ask_until("/documents/45", "circuit_open")
+        correct = self.show_rows(OPEN)[0] and correct
+        self.start_opa()
+        say("  OPA is started again:")
+        self.ask_until("/documents/44", "")
+        return self.show_rows(RECOVERED)[0] and correct
+
+    def ask_until(self, path, reason):
+        """Asks again and again until the answer has this reason; gives up after a while, and the next row tells."""
+        deadline = time.monotonic() + START_DEADLINE
+        while time.monotonic() < deadline and self.ask("svc/reporting", "GET", path, [])[2] != reason:
+            time.sleep(0.1)
 
     def show_next(self):
         home = self.home
@@ -358,7 +421,7 @@ class Quickstart:
     {" ".join(self.curl("agent/planner", "GET", "/documents/42", ["-i"]))}
 
   Change the policy: edit {home}/policy/authz.rego, save, ask again.
-    With  allow if false  in place of  allow if not sealed  every request is refused.
+    With  allow if false  in place of  allow if not sealed  every request is refused.{self.later()}
 
   See what happened
     tail -f {home}/audit.jsonl     every decision, each record chained to the one before
@@ -367,6 +430,12 @@ class Quickstart:
     curl http://127.0.0.1:{self.health_port}/metrics
 
   Ctrl-C stops everything and removes {home}.""")
+
+    def later(self):
+        """When a changed policy is seen; nothing needs saying of the embedded engine."""
+        if self.engine == "embedded":
+            return ""
+        return "\n    What OPA allowed before stays in attache's cache for 60 s, unless policy.cache says otherwise."
 
     def wait(self):
         while True:
@@ -389,9 +458,12 @@ def main():
         signal.signal(number, interrupted)
     # Under /tmp whatever TMPDIR says: the path of a Unix socket may have 107 bytes at most.
     home = Path(tempfile.mkdtemp(prefix="attache-run-", dir="/tmp"))
-    quickstart = Quickstart(home)
+    engine = os.environ.get("ENGINE") or "embedded"
+    quickstart = Quickstart(home, engine)
     correct = None
     try:
+        if engine not in ("embedded", "opa"):
+            raise Failure(f"ENGINE={engine} is not a policy engine: write embedded or opa")
         check_needs()
         quickstart.start()
         correct = quickstart.show()

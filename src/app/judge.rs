@@ -10,8 +10,33 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::reload::notice_trial;
 use crate::audit::{Actor, Auditor, Details, EventType, Outcome, Record, Text};
 use crate::lifecycle::{Hold, Notices, Readiness, Shutdown};
-use crate::policy::{Accounting, Answer, Breaker, OpaEngine, PolicyError, Verdict};
+use crate::policy::{Accounting, Answer, Breaker, LoadError, Opa, OpaEngine, PolicyError, Verdict};
 use crate::text::sentence;
+use crate::tls::{ClientConfig, Credentials, Protocols};
+
+/// How an OPA is judged that is asked with a certificate of ours, and what it is shown; `None` where it is not.
+///
+/// The material is looked at for every connection, so that what is renewed holds from the next one on.
+pub(super) fn secured(
+    opa: &Opa,
+    credentials: &Credentials,
+) -> Result<Option<Arc<ClientConfig>>, LoadError> {
+    let Some(name) = &opa.tls else {
+        return Ok(None);
+    };
+    let unusable = |fault| LoadError::Listing {
+        name: "policy.opa.tls".to_owned(),
+        fault,
+    };
+    // The configuration was refused where the name is not there; nothing is asked without the certificate all the same.
+    let credential = credentials
+        .get(name)
+        .ok_or_else(|| unusable("names no entry of tls"))?;
+    let config = credential
+        .connector(opa.spiffe_ids.clone(), Protocols::Http)
+        .map_err(|_unsupported| unusable("can't be used with this build's TLS"))?;
+    Ok(Some(Arc::new(config)))
+}
 
 /// Says how OPA is, until a stop begins.
 #[derive(Debug)]

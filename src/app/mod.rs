@@ -1,6 +1,6 @@
 //! The only wiring: builds every room from the configuration, opens the doors, and closes them in order.
 //!
-//! Start: configuration → policy proven → witness ready → certificate files read → sockets bound → serving. A certificate
+//! Start: configuration → certificate files read → policy proven → witness ready → sockets bound → serving. A certificate
 //! from a Workload API comes when it comes: readiness and the handshakes that need it wait for it. Stop: not ready → no
 //! new connections → what is under way finishes, at most for the grace → witness drained. A second signal skips the
 //! waiting.
@@ -29,13 +29,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{self, AuditError, Origin, WriterHandle};
-use crate::authority::{Authority, Metrics};
+use crate::authority::{Authority, Metrics, Rules};
 use crate::clock::Clock;
 use crate::config::{Config, Fixed, Mode};
 use crate::grpc::{Services, health_routes};
 use crate::http::{Health, serve_health};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
-use crate::policy::{Judge, LoadError, Proof, Source};
+use crate::policy::{EngineKind, Judge, LoadError, Proof, Source};
 use crate::socket::{Address, BindError, Bound, SocketFile};
 use crate::tls::{Credentials, Renewal};
 
@@ -127,8 +127,10 @@ pub fn prove_policy(config: &Config) -> Result<Proof, StartError> {
 /// An authority that decides as a server with this configuration would, and keeps its records to itself. An OPA is asked.
 pub fn rehearsal_authority(config: Config, clock: Arc<dyn Clock>) -> Result<Authority, StartError> {
     let mut registry = Registry::default();
-    let source = open_policy(&config.fixed, &mut registry)?;
-    let judge = Judge::new(source, &config.fixed.policy, &mut registry);
+    // From files alone: nobody waits here for what a Workload API may send.
+    let credentials = read_certificates(&config.fixed, &config.rules, &clock, &mut registry);
+    let source = open_policy(&config.fixed, &credentials, &mut registry)?;
+    let judge = judge(source, &config.fixed, &mut registry);
     let (_memory, auditor, _witness) =
         audit::Memory::auditor(Arc::clone(&clock)).map_err(StartError::Audit)?;
     Ok(Authority::new(
@@ -160,7 +162,8 @@ impl App {
         let readiness = Readiness::new();
         let notices = Notices::default();
 
-        let source = open_policy(&fixed, &mut registry)?;
+        let mut credentials = read_certificates(&fixed, &rules, &clock, &mut registry);
+        let source = open_policy(&fixed, &credentials, &mut registry)?;
         let mut rng: StdRng = rand::make_rng();
         let origin = Origin {
             tenant: fixed.tenant.as_str().into(),
@@ -172,7 +175,7 @@ impl App {
             .build(&fixed.base, origin, Arc::clone(&clock), rng, &mut registry)
             .map_err(StartError::Audit)?;
         witness::prove(&auditor).await?;
-        let judge = Judge::new(source, &fixed.policy, &mut registry);
+        let judge = judge(source, &fixed, &mut registry);
         judge.report_to(circuit_witness(auditor.clone(), notices.clone()));
         let metrics = Metrics::new(&mut registry);
         let authority = Arc::new(Authority::new(
@@ -182,13 +185,6 @@ impl App {
             Arc::clone(&clock),
             metrics,
         ));
-        let mut credentials = fixed.tls.clone().build(
-            &fixed.base,
-            &fixed.trust_domain,
-            authority.rules().peps.trust_domains.clone(),
-            &clock,
-            &mut registry,
-        );
         let renewals = credentials.renewals();
         let credentials = Arc::new(credentials);
         let reloader = Reloader::new(
@@ -384,11 +380,43 @@ fn writer_id(clock: &dyn Clock, rng: &mut StdRng) -> String {
     format!("{host}/{start}")
 }
 
+/// An engine with what stands around it.
+fn judge(source: Source, fixed: &Fixed, registry: &mut Registry) -> Judge {
+    let rng = rand::make_rng();
+    let full_time = fixed.limits.request_timeout;
+    Judge::new(source, &fixed.policy, full_time, rng, registry)
+}
+
 /// The engine, proven as far as that goes before anything else is opened.
-fn open_policy(fixed: &Fixed, registry: &mut Registry) -> Result<Source, StartError> {
+fn open_policy(
+    fixed: &Fixed,
+    credentials: &Credentials,
+    registry: &mut Registry,
+) -> Result<Source, StartError> {
     let policy = fixed.policy.clone();
-    let source = policy.open(fixed.base.clone(), None, registry);
+    let tls = match policy.engine {
+        EngineKind::Embedded => None,
+        EngineKind::Opa => judge::secured(&policy.opa, credentials)
+            .map_err(|error| StartError::Policy(vec![error]))?,
+    };
+    let source = policy.open(fixed.base.clone(), tls, registry);
     source.map_err(StartError::Policy)
+}
+
+/// Our certificates: those in files as they are, those of a Workload API once it is asked.
+fn read_certificates(
+    fixed: &Fixed,
+    rules: &Rules,
+    clock: &Arc<dyn Clock>,
+    registry: &mut Registry,
+) -> Credentials {
+    fixed.tls.clone().build(
+        &fixed.base,
+        &fixed.trust_domain,
+        rules.peps.trust_domains.clone(),
+        clock,
+        registry,
+    )
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -13,6 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tokio::time::MissedTickBehavior;
 
+use super::judge;
 use crate::audit::{Actor, Auditor, Details, EventType, Outcome, Record, Text};
 use crate::authority::{Authority, Rules};
 use crate::config::{Config, Fixed};
@@ -177,7 +178,9 @@ impl Reloader {
         }
         if opa != self.fixed.policy.opa {
             if let Source::Opa(breaker) = self.rooms.judge.source() {
-                if let Err(error) = breaker.engine().reconfigure(opa.clone()) {
+                let taken = judge::secured(&opa, &self.rooms.credentials)
+                    .and_then(|tls| breaker.engine().reconfigure(opa.clone(), tls));
+                if let Err(error) = taken {
                     let error = crate::text::sentence(&error);
                     return self.reject("config", EventType::ConfigRejected, &error);
                 }
@@ -285,8 +288,17 @@ fn notice_shadowed_routes(rules: &Rules, notices: &Notices) {
     notices.set("shadow", &text);
 }
 
-/// Says when an embedded policy could not answer the made-up request it was tried with.
+/// Says of an embedded policy in force what an operator may not expect: that its verdicts are not cached, and that it could
+/// not answer the made-up request it was tried with.
 pub(super) fn notice_program(program: &Program, notices: &Notices) {
+    match program.volatile() {
+        None => notices.clear("policy cache"),
+        Some(call) => {
+            let text = format!("verdicts are not cached, since the policy calls {call}");
+            tracing::info!("{text}");
+            notices.set("policy cache", &text);
+        }
+    }
     let fault = program.trial().as_ref().err();
     notice_trial(
         fault.map(|it| crate::text::sentence(it)).as_deref(),

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -40,8 +41,14 @@ impl<'a> Attempt<'a> {
         question: Option<&'a Question<'a>>,
     ) -> Self {
         let now = authority.clock.now();
+        let destination = question
+            .and_then(|it| it.destination)
+            .and_then(|principal| principal.parse().ok());
         Self {
-            findings: Findings::default(),
+            findings: Findings {
+                destination,
+                ..Findings::default()
+            },
             authority,
             peer,
             question,
@@ -72,10 +79,7 @@ impl<'a> Attempt<'a> {
         };
         let took = self.started.elapsed();
         self.authority.metrics.decided(&decision, took);
-        let record = Record {
-            latency: Some(took),
-            ..self.record(&decision)
-        };
+        let record = self.record(&decision, Some(took));
         self.authority.audit.record(record);
         (decision, std::mem::take(&mut self.findings))
     }
@@ -90,12 +94,13 @@ impl<'a> Attempt<'a> {
         verdict.shaping.clone().filter(|_| is_its_own)
     }
 
-    fn record(&self, decision: &Decision) -> Record {
+    fn record(&self, decision: &Decision, took: Option<Duration>) -> Record {
         let Findings {
             asker,
             host,
             path,
             caller,
+            destination,
             operation,
             standing,
             verdict,
@@ -131,7 +136,7 @@ impl<'a> Attempt<'a> {
                 .or(policy_words)
                 .map(Text::from),
             policy: self.policy(),
-            decision_id: Some(Text::from(&*self.id.to_string())),
+            decision_id: Some(Text::from(self.id.text())),
             http: http.map(|http| Http {
                 // A host that was not accepted may hold credentials (`user:password@host`).
                 host: Text::from(host.as_deref().unwrap_or_default()),
@@ -151,17 +156,17 @@ impl<'a> Attempt<'a> {
                 .and_then(|http| http.headers.single("x-request-id").ok().flatten())
                 .map(Text::from),
             source: self.source(),
-            destination: self
-                .question
-                .and_then(|it| it.destination)
-                .and_then(|principal| principal.parse().ok())
+            destination: destination
+                .clone()
                 .map(|spiffe_id| Destination { spiffe_id }),
+            latency: took,
             pep: asker.as_ref().and(self.peer).and_then(asking),
             mode: Some(match decision.mode {
                 Mode::Enforce => audit::Mode::Enforce,
                 Mode::Shadow => audit::Mode::Shadow,
             }),
             would_be: shadowed.then_some(result),
+            cached: verdict.as_ref().map(|it| it.cached),
             details: self.details(),
             ..Record::new(
                 event,
@@ -179,13 +184,13 @@ impl<'a> Attempt<'a> {
     /// Which policy answered, or should have.
     fn policy(&self) -> Option<Policy> {
         let said = self.findings.verdict.as_ref();
-        let said = said.map(|it| (it.policy_id.as_deref(), &it.revision));
+        let said = said.map(|it| (it.policy_id.clone().map(Text::from), &it.revision));
         let unsaid = self.findings.unjudged.as_ref();
-        let unsaid = unsaid.map(|it| (Some(it.policy_id), &it.revision));
+        let unsaid = unsaid.map(|it| (Some(Text::from(it.policy_id)), &it.revision));
         said.or(unsaid).map(|(policy_id, revision)| Policy {
             path: None,
-            policy_id: policy_id.map(Text::from),
-            revision: Text::from(&**revision),
+            policy_id,
+            revision: Text::from(Arc::clone(revision)),
         })
     }
 
@@ -223,7 +228,7 @@ impl Drop for Attempt<'_> {
             mode: Mode::Enforce,
             shaping: None,
         };
-        let record = self.record(&decision);
+        let record = self.record(&decision, None);
         self.authority.audit.record(record);
     }
 }
@@ -243,11 +248,19 @@ fn asking(peer: &Peer) -> Option<audit::Pep> {
 
 /// A path up to where a query or parameters might begin, in any spelling: those hold session ids and tokens.
 fn without_parameters(path: &str) -> &str {
-    let end = ["?", "#", ";", "%3F", "%3f", "%23", "%3B", "%3b"]
-        .iter()
-        .filter_map(|mark| path.find(mark))
-        .min();
-    path.get(..end.unwrap_or(path.len())).unwrap_or_default()
+    let bytes = path.as_bytes();
+    let begins = |at: &usize| {
+        matches!(
+            bytes.get(*at..),
+            Some(
+                [b'?' | b'#' | b';', ..]
+                    | [b'%', b'3', b'F' | b'f' | b'B' | b'b', ..]
+                    | [b'%', b'2', b'3', ..]
+            )
+        )
+    };
+    let end = (0..bytes.len()).find(begins).unwrap_or(bytes.len());
+    path.get(..end).unwrap_or_default()
 }
 
 #[expect(

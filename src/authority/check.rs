@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::attempt::Attempt;
 use super::decision::{Decision, Denial, Permit};
@@ -17,14 +17,14 @@ use super::question::{HttpRequest, Question};
 use super::rules::Rules;
 use crate::audit::Auditor;
 use crate::clock::{Clock, Timestamp};
-use crate::identity::{Asker, Caller, CallerError, Claims, Peer, Pep, SpiffeId};
+use crate::identity::{Asker, Caller, CallerError, Claims, Peer, Pep, SpiffeId, Svid};
 use crate::operation::{self, Body, Host, NormalPath, Operation, PathProblem, Target, Unresolved};
 use crate::permission::{
     Action, Approval, PolicyAnswer, Reason, Resource, Ruling, Standing, Structural, Tier, decide,
 };
 use crate::policy::{
     Answer, Context, Deadline, ERROR_FALLBACK, Input, InputForm, PolicyEngine, Protocol, Query,
-    RequestInput,
+    RequestInput, Terms,
 };
 use crate::text::sentence;
 
@@ -137,7 +137,9 @@ impl Authority {
         found.resolved(&operation);
         let operation = operation.map_err(|error| unresolved(&error));
         let Caller {
-            id: caller, hop, ..
+            id: caller,
+            hop,
+            svid,
         } = caller?;
         found.hop = hop;
         found.caller = Some(caller.clone());
@@ -150,33 +152,42 @@ impl Authority {
             &operation.action,
             found,
         );
-        let input = if structural.refusal().is_some() {
+        let query = if structural.refusal().is_some() {
             None
         } else {
             let known = Known {
                 caller: &caller,
+                destination: found.destination.as_ref(),
                 host: &host,
                 path: &path,
                 query,
                 tier: structural.tier(),
                 now,
             };
-            Some(input(rules, question, http, operation, &known)?)
+            let terms = Terms {
+                ttl: operation.cache_ttl,
+                not_after: svid.and_then(|svid| end_of(&svid, now)),
+            };
+            let input = input(rules, question, http, operation, &known)?;
+            Some(Query {
+                input: Arc::new(input),
+                deadline,
+                terms,
+            })
         };
-        self.rule(structural, caller, input, deadline, found).await
+        self.rule(structural, caller, query, found).await
     }
 
-    /// Rules on an operation that `weigh` has weighed; policy is asked where there is an input for it.
+    /// Rules on an operation that `weigh` has weighed; policy is asked where there is a query for it.
     pub(super) async fn rule(
         &self,
         structural: Structural,
         caller: SpiffeId,
-        input: Option<Input>,
-        deadline: Deadline,
+        query: Option<Query>,
         found: &mut Findings,
     ) -> Result<Permit, Denial> {
-        let answer = match input {
-            Some(input) => self.ask_policy(input, deadline, found).await,
+        let answer = match query {
+            Some(query) => self.ask_policy(query, found).await,
             None => PolicyAnswer::NotAsked,
         };
         match decide(structural, answer, Approval::None) {
@@ -193,22 +204,14 @@ impl Authority {
         }
     }
 
-    async fn ask_policy(
-        &self,
-        input: Input,
-        deadline: Deadline,
-        found: &mut Findings,
-    ) -> PolicyAnswer {
+    async fn ask_policy(&self, query: Query, found: &mut Findings) -> PolicyAnswer {
+        let deadline = query.deadline;
         // A question whose time is up is not put at all.
         if deadline.is_over() {
             let error = "the time was up before policy could be asked".to_owned();
             found.unjudged = Some(self.unjudged(error, ERROR_FALLBACK));
             return PolicyAnswer::Failed(Reason::DeadlineExceeded);
         }
-        let query = Query {
-            input: Arc::new(input),
-            deadline,
-        };
         let verdict = match timeout_at(deadline.at, self.policy.evaluate(query)).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(error)) => {
@@ -259,6 +262,11 @@ pub(super) fn weigh(
     found.table = Some(table);
     found.tier = Some(structural.tier());
     structural
+}
+
+/// When a certificate that is valid `now` ends, on the clock that nobody sets.
+pub(super) fn end_of(svid: &Svid, now: Timestamp) -> Option<Instant> {
+    Instant::now().checked_add(svid.not_after.since(now))
 }
 
 /// As what a peer is trusted to name callers.
@@ -352,6 +360,7 @@ fn ignored_extensions(rules: &Rules, pep: Pep, question: &Question<'_>) -> Vec<S
 /// What was established before policy is asked.
 struct Known<'a> {
     caller: &'a SpiffeId,
+    destination: Option<&'a SpiffeId>,
     host: &'a Host<'a>,
     path: &'a NormalPath<'a>,
     query: Option<&'a str>,
@@ -420,8 +429,8 @@ fn input(
         caller: known.caller.clone(),
         target: operation
             .target
-            .or_else(|| question.destination.and_then(|it| it.parse().ok()))
-            .or_else(|| operation.resource.as_str().parse().ok()),
+            .or_else(|| known.destination.cloned())
+            .or_else(|| operation.resource.spiffe_id()),
         action: operation.action,
         resource: operation.resource,
         tier: known.tier,

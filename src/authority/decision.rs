@@ -64,6 +64,11 @@ impl DecisionId {
     pub fn generate(now: Timestamp, random: u128) -> Self {
         Self(Ulid::from_parts(now.unix_millis(), random))
     }
+
+    /// As [`Display`](fmt::Display) shows it, at a fraction of the cost: every request needs it.
+    pub fn text(self) -> String {
+        self.0.to_string()
+    }
 }
 
 impl fmt::Display for DecisionId {

@@ -22,6 +22,8 @@ pub struct Findings {
     pub caller: Option<SpiffeId>,
     /// The proxy that forwarded the caller's identity, where that is not the asking one.
     pub hop: Option<SpiffeId>,
+    /// The service that the request is for, where the proxy says so by a SPIFFE ID.
+    pub destination: Option<SpiffeId>,
     /// Context extensions that nothing here reads, by name.
     pub ignored_extensions: Vec<String>,
     /// What the request is.
@@ -95,8 +97,8 @@ impl Findings {
 
     /// The policy's own words, or what kept it from speaking.
     pub(super) fn policy_words(&self) -> Option<String> {
-        let said = self.verdict.as_ref().and_then(|it| it.reason.clone());
-        said.or_else(|| self.policy_error())
+        let said = self.verdict.as_ref().and_then(|it| it.reason.as_deref());
+        said.map(str::to_owned).or_else(|| self.policy_error())
     }
 
     fn policy_error(&self) -> Option<String> {

@@ -93,7 +93,9 @@ impl AuthzDecision {
     /// What is told of a decision to who asked.
     pub(super) fn told(decision: &Decision, found: &Findings) -> Self {
         let verdict = found.verdict.as_ref();
-        let words = verdict.and_then(|it| it.reason.clone());
+        let words = verdict
+            .and_then(|it| it.reason.as_deref())
+            .map(str::to_owned);
         let id = decision.id.to_string();
         let told = match &decision.outcome {
             Outcome::Allow(permit) => {
@@ -105,7 +107,8 @@ impl AuthzDecision {
         let tier = decision.tier.filter(|tier| *tier != Tier::Absent);
         Self {
             policy_id: verdict
-                .and_then(|it| it.policy_id.clone())
+                .and_then(|it| it.policy_id.as_deref())
+                .map(str::to_owned)
                 .or_else(|| fallback(&decision.outcome, found)),
             ..told.at_tier(tier)
         }

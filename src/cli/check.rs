@@ -34,7 +34,14 @@ impl Check {
             eprintln!("warning: {warning}");
         }
         let policy = match prove_policy(&config) {
-            Ok(Proof::Loaded(program)) => format!("at revision {}", program.revision()),
+            Ok(Proof::Loaded(program)) => {
+                if let Some(call) = program.volatile() {
+                    eprintln!(
+                        "warning: policy verdicts are not cached, since the policy calls {call}"
+                    );
+                }
+                format!("at revision {}", program.revision())
+            }
             Ok(Proof::Unasked) => {
                 let endpoint = &config.fixed.policy.opa.endpoint;
                 format!("of OPA at {endpoint}, which was not asked")

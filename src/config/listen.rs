@@ -170,10 +170,17 @@ impl Listen {
     }
 
     /// What is allowed here but can't be meant.
-    pub(super) fn warnings(&self, identity: &identity::Config, tls: &tls::Config) -> Vec<Problem> {
+    /// `elsewhere` is the entry of `tls` that is in use as a client.
+    pub(super) fn warnings(
+        &self,
+        identity: &identity::Config,
+        tls: &tls::Config,
+        elsewhere: Option<&str>,
+    ) -> Vec<Problem> {
         let mut warnings = Vec::new();
         for name in tls.sources.keys() {
-            if !self.shown().any(|(_, shown)| shown == name) {
+            let in_use = self.shown().any(|(_, shown)| shown == name);
+            if !in_use && elsewhere != Some(name.as_str()) {
                 warnings.push(Problem::new(format!("tls.{name}"), "used by no listener"));
             }
         }
@@ -275,7 +282,7 @@ mod tests {
         let words = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
         (
             words(it.listen.problems(&it.identity, &it.tls)),
-            words(it.listen.warnings(&it.identity, &it.tls)),
+            words(it.listen.warnings(&it.identity, &it.tls, None)),
         )
     }
 

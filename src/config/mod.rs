@@ -212,6 +212,7 @@ impl Config {
         }
         problems.extend(context_problems(&raw.context));
         problems.extend(raw.strangers());
+        problems.extend(raw.unshown());
         let of_policy = raw.policy.problems(raw.mode == Mode::Production);
         problems.extend(
             of_policy
@@ -230,7 +231,10 @@ impl Config {
             return Err(problems);
         };
         let mut warnings = warnings(&raw.tiers, &raw.agents, &raw.workloads, &routes);
-        warnings.extend(raw.listen.warnings(&raw.identity, &raw.tls));
+        warnings.extend(
+            raw.listen
+                .warnings(&raw.identity, &raw.tls, raw.policy.credential()),
+        );
         let of_policy = raw.policy.warnings();
         warnings.extend(
             of_policy
@@ -286,6 +290,14 @@ fn not_yaml(message: &str) -> Problem {
 }
 
 impl Raw {
+    /// The entry of `tls` that policy is asked with, where it is not there.
+    fn unshown(&self) -> Option<Problem> {
+        let name = self.policy.credential()?;
+        let advice = format!("there is no `{name}` in tls; add tls.{name}");
+        let missing = !self.tls.sources.contains_key(name);
+        missing.then(|| Problem::new("policy.opa.tls", advice))
+    }
+
     /// Patterns of SPIFFE IDs that no accepted caller can have: a slip of the pen would turn agents into workloads.
     fn strangers(&self) -> Vec<Problem> {
         let Some(ours) = &self.trust_domain else {
@@ -300,10 +312,16 @@ impl Raw {
         let workloads = workloads.map(|(at, it)| (format!("workloads[{at}].match"), &it.callers));
         let hops = self.identity.xfcc_hops.iter().enumerate();
         let hops = hops.map(|(at, it)| (format!("identity.xfcc_hops[{at}]"), it));
+        let servers = self.policy.servers().iter().enumerate();
+        let servers = servers.map(|(at, it)| {
+            let path = format!("policy.opa.spiffe_ids[{at}]");
+            (path, it.trust_domain().to_owned())
+        });
         agents
             .chain(workloads)
             .chain(hops)
             .map(|(path, pattern)| (path, pattern.trust_domain()))
+            .chain(servers)
             .filter(|(_, name)| !accepted(name))
             .map(|(path, name)| {
                 let advice = format!(
@@ -402,6 +420,27 @@ mod tests {
         assert_eq!(
             mistakes(text),
             ["agents[0]", "workloads[0].match", "identity.xfcc_hops[0]"]
+        );
+    }
+
+    #[test]
+    fn opa_is_asked_with_a_certificate_that_is_there_and_by_an_id_that_can_be() {
+        let with = |id: &str, tls: &str| {
+            format!(
+                "{{trust_domain: example.org, policy: {{engine: opa, opa: {{endpoint: 'https://opa', tls: mesh, \
+                 spiffe_ids: ['{id}']}}}}, tls: {{{tls}: {{workload_api: 'unix:///api.sock'}}}}}}"
+            )
+        };
+        let sound = with("spiffe://example.org/opa", "mesh");
+        let config = Config::parse(&sound, Path::new("attache.yaml")).unwrap();
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+        assert_eq!(
+            mistakes(&with("spiffe://example.org/opa", "other")),
+            ["policy.opa.tls"]
+        );
+        assert_eq!(
+            mistakes(&with("spiffe://exmaple.org/opa", "mesh")),
+            ["policy.opa.spiffe_ids[0]"]
         );
     }
 

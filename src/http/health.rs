@@ -2,6 +2,7 @@
 //!
 //! It serves probes and scrapers only: nothing here tells about callers or decides anything.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::socket::{Admitted, SHORTEST_REQUEST};
@@ -49,22 +50,35 @@ pub async fn serve_health(
         .with_state(health)
         // Its fallback answers every path with 200, which a probe of a misspelt path would take for health.
         .merge(grpc.reset_fallback());
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "serving health");
+    }
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut connections = JoinSet::new();
+    // Oldest first; some may have ended.
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
     let accepting = async {
         loop {
-            let place = Arc::clone(&places).acquire_owned().await;
-            match (listener.accept().await, place) {
+            let accepted = listener.accept().await;
+            while connections.try_join_next().is_some() {}
+            if open.len() >= MOST_CONNECTIONS {
+                open.retain(|connection| !connection.is_finished());
+            }
+            // A probe is answered within milliseconds, so the oldest is the least likely to be one.
+            while open.len() >= MOST_CONNECTIONS {
+                open.pop_front().iter().for_each(AbortHandle::abort);
+            }
+            match (accepted, Arc::clone(&places).acquire_owned().await) {
                 (Ok((stream, _)), Ok(place)) => {
                     let admitted = Admitted::new(stream, (), place, SHORTEST_REQUEST, PATIENCE);
                     let forever = std::future::pending();
                     let routes = routes.clone();
-                    connections.spawn(answer(admitted, Speaks::Either, PATIENCE, routes, forever));
+                    let answering = answer(admitted, Speaks::Either, PATIENCE, routes, forever);
+                    open.push_back(connections.spawn(answering));
                 }
                 // Descriptors may run out and come back; the semaphore is never closed.
                 _ => tokio::time::sleep(PAUSE).await,
             }
-            while connections.try_join_next().is_some() {}
         }
     };
     tokio::select! {
@@ -104,7 +118,7 @@ async fn metrics(State(health): State<Health>) -> Response {
     }
 }
 
-/// Connections for probes and scrapers at once; further ones wait.
+/// Connections for probes and scrapers at once; above, the oldest is given up.
 const MOST_CONNECTIONS: usize = 256;
 /// How long a client may take for its first words, and for the headers of a request.
 const PATIENCE: Duration = Duration::from_secs(5);

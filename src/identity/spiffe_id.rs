@@ -110,7 +110,10 @@ impl FromStr for SpiffeId {
             source,
         })?;
         // It also folds the case of scheme and trust domain.
-        if parsed.to_string() != text {
+        let spelled = text
+            .strip_prefix(SCHEME)
+            .and_then(|rest| rest.strip_prefix(parsed.trust_domain().as_str()));
+        if spelled != Some(parsed.path()) {
             return Err(SpiffeIdError::NotCanonical(excerpt(text)));
         }
         if parsed.path().is_empty() {

@@ -109,6 +109,7 @@ fn operation(resource: Resource, action: Action, name: &str) -> Operation<'stati
         params: Vec::new(),
         attributes: Arc::default(),
         body: BodyRule::None,
+        cache_ttl: None,
         mode: Mode::Enforce,
         route: name.into(),
     }

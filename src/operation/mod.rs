@@ -21,6 +21,7 @@ mod trie;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use body::{Body, BodyProblem, BodyRule, ParsedBody};
 pub use fallback::{ACTION_KEY, ExtensionProblem, Fallback, RESOURCE_KEY};
@@ -48,6 +49,8 @@ pub struct Operation<'a> {
     pub attributes: Arc<BTreeMap<String, String>>,
     /// Whether policy reads the body.
     pub body: BodyRule,
+    /// How long policy's verdicts may be used again, where the route says; zero for never.
+    pub cache_ttl: Option<Duration>,
     /// Whether the decision is enforced.
     pub mode: Mode,
     /// What named the operation, for audit: the route as `GET /documents/{id}`, or the fallback.

@@ -93,6 +93,15 @@ impl Resource {
         &self.name
     }
 
+    /// The SPIFFE ID that this resource is; `None` for a path of segments.
+    pub fn spiffe_id(&self) -> Option<SpiffeId> {
+        if self.spiffe {
+            self.name.parse().ok()
+        } else {
+            None
+        }
+    }
+
     /// What patterns match: the segments, for a SPIFFE ID those after the scheme.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         let skip = if self.spiffe { "spiffe://".len() } else { 0 };
@@ -208,6 +217,11 @@ mod tests {
         let id: SpiffeId = "spiffe://example.org/svc/documents".parse().unwrap();
         let resource = Resource::from(&id);
         assert_eq!(resource.as_str(), "spiffe://example.org/svc/documents");
+        assert_eq!(resource.spiffe_id(), Some(id));
+        assert_eq!(
+            "documents/42".parse::<Resource>().unwrap().spiffe_id(),
+            None
+        );
         assert!(resource.segments().eq(["example.org", "svc", "documents"]));
     }
 }

@@ -8,7 +8,10 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::source::Wanted;
-use super::{BreakerSettings, EmbeddedEngine, InputForm, LoadError, Opa, Program, Sources};
+use super::{
+    BreakerSettings, CacheConfig, EmbeddedEngine, InputForm, LoadError, Opa, Program, Sources,
+};
+use crate::identity::SpiffeId;
 
 /// The `policy` section.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -28,6 +31,8 @@ pub struct Config {
     pub default_deny: bool,
     /// When an engine outside this process is given up, and tried again. The embedded one is always asked.
     pub breaker: BreakerSettings,
+    /// How verdicts are remembered.
+    pub cache: CacheConfig,
 }
 
 /// What evaluates policy.
@@ -126,6 +131,22 @@ impl Config {
         }
     }
 
+    /// The entry of `tls` that the engine is asked with, if any.
+    pub fn credential(&self) -> Option<&str> {
+        match self.engine {
+            EngineKind::Embedded => None,
+            EngineKind::Opa => self.opa.tls.as_deref(),
+        }
+    }
+
+    /// The servers that the engine is asked at, where they are known by their SPIFFE ID.
+    pub fn servers(&self) -> &[SpiffeId] {
+        match self.engine {
+            EngineKind::Embedded => &[],
+            EngineKind::Opa => &self.opa.spiffe_ids,
+        }
+    }
+
     /// How long an answer may take, where the engine has a limit of its own for that.
     pub fn patience(&self) -> Option<Duration> {
         match self.engine {
@@ -165,6 +186,7 @@ impl Default for Config {
             embedded: Embedded::default(),
             opa: Opa::default(),
             breaker: BreakerSettings::default(),
+            cache: CacheConfig::default(),
             default_deny: true,
         }
     }
@@ -283,7 +305,7 @@ mod tests {
     fn every_setting_is_read() {
         let config = parse(
             "engine: embedded\npath: company/allow\nembedded: {modules: [policy/], data: [a.json], reload: false, \
-             time_limit: 100ms}",
+             time_limit: 100ms}\ncache: {size: 10, ttl: 20s, deny_ttl: 1s}",
         )
         .unwrap();
         assert_eq!(config.path.rule(), "data.company.allow");
@@ -291,6 +313,9 @@ mod tests {
         assert_eq!(config.embedded.data, [PathBuf::from("a.json")]);
         assert_eq!(config.embedded.time_limit, Duration::from_millis(100));
         assert!(!config.embedded.reload);
+        assert_eq!(config.cache.size, 10);
+        assert_eq!(config.cache.ttl, Duration::from_secs(20));
+        assert_eq!(config.cache.deny_ttl, Duration::from_secs(1));
     }
 
     #[test]
@@ -324,9 +349,28 @@ mod tests {
                 "{engine: opa, opa: {endpoint: 'http://opa', token_file: token}}",
                 "policy.opa.token_file",
             ),
+            (
+                "{engine: opa, opa: {endpoint: 'https://opa', tls: mesh}}",
+                "policy.opa.spiffe_ids",
+            ),
+            (
+                "{engine: opa, opa: {endpoint: 'https://opa', ca_file: a.pem, spiffe_ids: ['spiffe://example.org/opa']}}",
+                "policy.opa.tls",
+            ),
+            (
+                "{engine: opa, opa: {endpoint: 'unix:///opa', tls: mesh, spiffe_ids: ['spiffe://example.org/opa']}}",
+                "policy.opa.tls",
+            ),
+            (
+                "{engine: opa, opa: {endpoint: 'https://opa', tls: mesh, spiffe_ids: ['spiffe://example.org/opa'], ca_file: a}}",
+                "policy.opa.ca_file",
+            ),
         ] {
             assert_eq!(keys(yaml), [expected], "{yaml}");
         }
+        let secured = "{engine: opa, opa: {endpoint: 'https://opa', tls: mesh, spiffe_ids: ['spiffe://example.org/opa']}}";
+        assert_eq!(keys(secured), [""; 0]);
+        assert_eq!(parse(secured).unwrap().credential(), Some("mesh"));
         // What is not in use is no mistake.
         assert_eq!(keys("opa: {endpoint: 'https://opa'}"), [""; 0]);
         let exposed = parse("{engine: opa, opa: {endpoint: 'http://opa'}}").unwrap();

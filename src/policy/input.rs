@@ -74,7 +74,7 @@ pub struct RequestInput {
 }
 
 /// What the client speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// Plain HTTP of any version.

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use rand::rngs::StdRng;
 
 use super::lenient::Lenient;
 use super::{
-    Breaker, BreakerMetrics, Config, EmbeddedEngine, EngineKind, LoadError, OpaEngine,
+    Breaker, BreakerMetrics, Cached, Config, EmbeddedEngine, EngineKind, LoadError, OpaEngine,
     PolicyEngine, Program, Transition,
 };
 
@@ -67,32 +69,44 @@ impl Config {
     pub fn prove(&self, base: &Path) -> Result<Proof, Vec<LoadError>> {
         match self.engine {
             EngineKind::Embedded => Ok(Proof::Loaded(Arc::new(self.load(base)?))),
-            EngineKind::Opa => OpaEngine::prove(&self.opa, base)
+            EngineKind::Opa => OpaEngine::prove(&self.opa, &self.path, base)
                 .map(|()| Proof::Unasked)
                 .map_err(|error| vec![error]),
         }
     }
 }
 
-/// What stands around every engine, innermost first. A cache goes first.
-fn around(
-    engine: impl PolicyEngine + 'static,
+/// What stands around every engine, innermost first: what is allowed for want of a verdict is never remembered.
+fn around<E: PolicyEngine + 'static>(
+    engine: Arc<E>,
     config: &Config,
+    full_time: Duration,
+    rng: StdRng,
     registry: &mut Registry,
 ) -> Arc<dyn PolicyEngine> {
+    let cached = Cached::new(engine, &config.cache, full_time, rng, registry);
     if config.default_deny {
-        Arc::new(engine)
+        Arc::new(cached)
     } else {
-        Arc::new(Lenient::new(engine, registry))
+        Arc::new(Lenient::new(cached, registry))
     }
 }
 
 impl Judge {
-    /// Puts around an engine what `config` says.
-    pub fn new(source: Source, config: &Config, registry: &mut Registry) -> Self {
+    /// Puts around an engine what `config` says. `full_time` is the longest that an asker waits who sets no limit of its
+    /// own, and `rng` spreads the moments at which remembered verdicts expire.
+    pub fn new(
+        source: Source,
+        config: &Config,
+        full_time: Duration,
+        rng: StdRng,
+        registry: &mut Registry,
+    ) -> Self {
         let engine = match &source {
-            Source::Embedded(engine) => around(Arc::clone(engine), config, registry),
-            Source::Opa(breaker) => around(Arc::clone(breaker), config, registry),
+            Source::Embedded(engine) => {
+                around(Arc::clone(engine), config, full_time, rng, registry)
+            }
+            Source::Opa(breaker) => around(Arc::clone(breaker), config, full_time, rng, registry),
         };
         Self { engine, source }
     }

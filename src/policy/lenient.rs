@@ -1,7 +1,8 @@
 //! For development only: allows where asking policy failed, as `policy.default_deny: false` says.
 //!
 //! It stands outermost and replaces nothing but an error that is no answer: what policy denies, does not define or says in
-//! words that can't be read stays denied, and so does whatever attache's own rules refuse. Every such verdict says so in its `policy_id` and its reason, and is counted.
+//! words that can't be read stays denied, and so does whatever attache's own rules refuse. Every such verdict says so in its
+//! `policy_id` and its reason, and is counted.
 
 use std::sync::Arc;
 
@@ -44,11 +45,13 @@ impl<E: PolicyEngine> PolicyEngine for Lenient<E> {
         tracing::warn!(reason, "policy.default_deny is false");
         Ok(Verdict {
             answer: Answer::Allow,
-            reason: Some(reason),
-            policy_id: Some(error.policy_id().to_owned()),
+            reason: Some(reason.into()),
+            policy_id: Some(error.policy_id().into()),
             tier: None,
             shaping: None,
             revision: self.engine.revision(),
+            cacheable: false,
+            cached: false,
         })
     }
 
@@ -67,7 +70,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::policy::{Deadline, ERROR_FALLBACK, Input};
+    use crate::policy::{Deadline, ERROR_FALLBACK, Input, Terms};
 
     /// Gives the same answer to everything.
     #[derive(Debug)]
@@ -83,6 +86,8 @@ mod tests {
                 tier: None,
                 shaping: None,
                 revision: self.revision(),
+                cacheable: true,
+                cached: false,
             })
         }
 
@@ -100,6 +105,7 @@ mod tests {
         let query = Query {
             input: Arc::new(Input::made_up()),
             deadline: Deadline::after(Duration::from_secs(60)),
+            terms: Terms::default(),
         };
         let verdict = lenient.evaluate(query).await.unwrap();
         (verdict, lenient.allowed.get())
@@ -128,6 +134,7 @@ mod tests {
         let reason = verdict.reason.unwrap();
         assert!(reason.contains("did not answer in time"), "{reason}");
         assert_eq!(&*verdict.revision, "r1");
+        assert!(!verdict.cacheable);
         assert_eq!(allowed, 1);
     }
 
@@ -139,6 +146,7 @@ mod tests {
         let query = Query {
             input: Arc::new(Input::made_up()),
             deadline: Deadline::after(Duration::from_secs(60)),
+            terms: Terms::default(),
         };
         let answer = lenient.evaluate(query).await;
         assert!(matches!(answer, Err(PolicyError::Shape(_))), "{answer:?}");

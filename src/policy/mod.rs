@@ -8,9 +8,11 @@
 //! [`Judge`] is the configured one, with what stands around it. What a policy sees is [`Input`]; what it may answer is read
 //! in one place for every engine. A policy that can't be loaded is refused with [`LoadError`]s and changes nothing.
 //!
-//! A [`Breaker`] stands before an engine outside this process and stops asking one that fails.
+//! A [`Breaker`] stands before an engine outside this process and stops asking one that fails. [`Cached`] stands before
+//! either, and before that, and remembers verdicts.
 
 mod breaker;
+mod cache;
 mod config;
 mod embedded;
 mod envoy;
@@ -23,11 +25,15 @@ mod query;
 mod rego;
 mod source;
 
+#[cfg(test)]
+mod any;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 pub use breaker::{Breaker, BreakerMetrics, CircuitState, Settings as BreakerSettings, Transition};
+pub use cache::{CacheConfig, Cached};
 pub use config::{Config, DecisionPath, DecisionPathError, Embedded, EngineKind};
 pub use embedded::{EmbeddedEngine, Reload};
 pub use envoy::{EnvoyInput, InputForm, Shaping};
@@ -35,7 +41,7 @@ pub use input::{Context, Input, Protocol, RequestInput};
 pub use judge::{Judge, Proof, Source};
 pub use lenient::Lenient;
 pub use opa::{Endpoint, EndpointError, HealthKind, Opa, OpaEngine};
-pub use query::{Deadline, Query};
+pub use query::{Deadline, Query, Terms};
 pub use rego::Program;
 pub use source::Sources;
 
@@ -55,6 +61,8 @@ pub trait PolicyEngine: fmt::Debug + Send + Sync {
     async fn health(&self) -> Result<(), PolicyError>;
 
     /// The content of the policy that would answer now, as far as it is known here.
+    ///
+    /// A verdict of another revision is of an older policy, and no cache gives it out. Cheap: called for every question.
     fn revision(&self) -> Arc<str>;
 }
 
@@ -79,15 +87,19 @@ pub struct Verdict {
     /// Yes, no, or nothing to say.
     pub answer: Answer,
     /// The policy's own words, for audit.
-    pub reason: Option<String>,
+    pub reason: Option<Arc<str>>,
     /// Which rule answered, in the policy's own naming.
-    pub policy_id: Option<String>,
+    pub policy_id: Option<Arc<str>>,
     /// A tier to raise the operation to; one that is lower than the operation's has no effect.
     pub tier: Option<Tier>,
     /// What else the policy asks for. Only where it was asked in the words of opa-envoy-plugin.
     pub shaping: Option<Arc<Shaping>>,
     /// The content of the policy that answered, as a short digest.
     pub revision: Arc<str>,
+    /// Whether an equal input would get the same answer later, as far as engine and policy say.
+    pub cacheable: bool,
+    /// Whether the engine was asked for another request with an equal input.
+    pub cached: bool,
 }
 
 /// What a policy says about an operation.
@@ -116,6 +128,9 @@ pub enum PolicyError {
     /// The evaluating task was lost.
     #[error("policy evaluation was interrupted")]
     Interrupted,
+    /// The engine was asked for several requests at once, and this is what each of them gets.
+    #[error(transparent)]
+    Shared(Arc<Self>),
     /// The engine can't be reached, went away, or says itself that it can't answer now.
     #[error("policy engine unavailable: {0}")]
     Unavailable(String),
@@ -209,8 +224,9 @@ pub enum LoadError {
 
 impl PolicyError {
     /// The reason code of a request that ended this way.
-    pub const fn reason(&self) -> Reason {
+    pub fn reason(&self) -> Reason {
         match self {
+            Self::Shared(error) => error.reason(),
             Self::Evaluation(_) | Self::Shape(_) | Self::Interrupted => Reason::PolicyError,
             Self::TimeLimit | Self::TimedOut { cut_short: false } => Reason::PolicyTimeout,
             Self::TimedOut { cut_short: true } => Reason::DeadlineExceeded,
@@ -222,8 +238,9 @@ impl PolicyError {
     }
 
     /// Whether it is a failure of the engine, as a breaker counts them.
-    pub const fn counts(&self) -> Accounting {
+    pub fn counts(&self) -> Accounting {
         match self {
+            Self::Shared(error) => error.counts(),
             Self::Unavailable(_) | Self::Malformed(_) | Self::TimedOut { cut_short: false } => {
                 Accounting::Failure
             }
@@ -238,8 +255,9 @@ impl PolicyError {
     }
 
     /// Whether policy answered, in words that can't be read: they may have been a denial.
-    pub const fn hides_an_answer(&self) -> bool {
+    pub fn hides_an_answer(&self) -> bool {
         match self {
+            Self::Shared(error) => error.hides_an_answer(),
             Self::Shape(_) => true,
             Self::Evaluation(_)
             | Self::TimeLimit
@@ -253,8 +271,9 @@ impl PolicyError {
     }
 
     /// What stands in audit as `policy_id`, where a policy would have named its rule.
-    pub const fn policy_id(&self) -> &'static str {
+    pub fn policy_id(&self) -> &'static str {
         match self {
+            Self::Shared(error) => error.policy_id(),
             Self::BreakerOpen => CIRCUIT_BREAKER,
             Self::Evaluation(_)
             | Self::TimeLimit
@@ -324,6 +343,18 @@ mod tests {
                 ERROR_FALLBACK
             };
             assert_eq!(error.policy_id(), policy_id);
+        }
+    }
+    #[test]
+    fn a_shared_error_is_what_it_shares() {
+        for error in errors() {
+            let (reason, counts) = (error.reason(), error.counts());
+            let (policy_id, words) = (error.policy_id(), error.to_string());
+            let hides = error.hides_an_answer();
+            let shared = PolicyError::Shared(Arc::new(error));
+            assert_eq!((shared.reason(), shared.counts()), (reason, counts));
+            assert_eq!(shared.hides_an_answer(), hides);
+            assert_eq!((shared.policy_id(), shared.to_string()), (policy_id, words));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a policy may answer, and how the answer is read. The same for every engine.
 //!
-//! A boolean, or an object with a boolean `allow` and optionally `reason`, `policy_id` and `tier`. Where policy was asked in
-//! the words of opa-envoy-plugin, also `allowed` in place of `allow`, and what [`Shaping`] holds. No result at all is
+//! A boolean, or an object with a boolean `allow` and optionally `reason`, `policy_id`, `tier` and `cache`. Where policy was
+//! asked in the words of opa-envoy-plugin, also `allowed` in place of `allow`, and what [`Shaping`] holds. No result at all is
 //! [`Answer::Undefined`]. Everything else is [`PolicyError::Shape`], which refuses the request: an unknown member could be
 //! a condition that attache would have to see to, and a misspelt one was meant to be something.
 
@@ -26,6 +26,8 @@ pub(super) fn read(
         tier: None,
         shaping: None,
         revision: Arc::clone(revision),
+        cacheable: true,
+        cached: false,
     };
     let members = match result {
         None => return Ok(verdict),
@@ -48,14 +50,12 @@ pub(super) fn read(
                 if verdict.answer != Answer::Undefined {
                     return Err(shape("both `allow` and `allowed`".to_owned()));
                 }
-                let allow = value
-                    .as_bool()
-                    .ok_or_else(|| mistyped(name, "a boolean", value))?;
-                verdict.answer = answer(allow);
+                verdict.answer = answer(boolean(name, value)?);
             }
             "reason" => verdict.reason = Some(text(name, value)?),
             "policy_id" => verdict.policy_id = Some(text(name, value)?),
             "tier" => verdict.tier = Some(tier(name, value)?),
+            "cache" => verdict.cacheable = boolean(name, value)?,
             _ if form == InputForm::Envoy && draft.read(name, value)? => {}
             unknown => {
                 let unknown = clip(unknown, SHOWN_BYTES);
@@ -83,11 +83,17 @@ fn answer(allow: bool) -> Answer {
     if allow { Answer::Allow } else { Answer::Deny }
 }
 
-fn text(name: &str, value: &Json) -> Result<String, PolicyError> {
+fn boolean(name: &str, value: &Json) -> Result<bool, PolicyError> {
+    value
+        .as_bool()
+        .ok_or_else(|| mistyped(name, "a boolean", value))
+}
+
+fn text(name: &str, value: &Json) -> Result<Arc<str>, PolicyError> {
     let text = value
         .as_str()
         .ok_or_else(|| mistyped(name, "a string", value))?;
-    Ok(clip(text, TEXT_BYTES).to_owned())
+    Ok(clip(text, TEXT_BYTES).into())
 }
 
 fn tier(name: &str, value: &Json) -> Result<Tier, PolicyError> {
@@ -191,9 +197,25 @@ mod tests {
             json!({"allow": true, "tier": "absent"}),
             json!({"allow": true, "tier": "Free"}),
             json!({"allow": true, "tier": 1}),
+            json!({"allow": true, "cache": "false"}),
+            json!({"allow": true, "cache": null}),
+            json!({"cache": false}),
         ] {
             assert!(!fault(&result).is_empty());
         }
+    }
+
+    #[test]
+    fn a_result_may_say_that_it_is_not_to_be_remembered() {
+        let cacheable = |result| read_json(&result).unwrap().cacheable;
+        assert!(cacheable(json!(true)));
+        assert!(cacheable(json!({"allow": false, "cache": true})));
+        assert!(!cacheable(json!({"allow": false, "cache": false})));
+        assert!(
+            read(None, &"r1".into(), InputForm::Attache)
+                .unwrap()
+                .cacheable
+        );
     }
 
     #[test]

@@ -14,6 +14,17 @@ pub struct Query {
     pub input: Arc<Input>,
     /// Until when an answer is waited for.
     pub deadline: Deadline,
+    /// How long the answer may be used again.
+    pub terms: Terms,
+}
+
+/// How long the answer to a question may be used for equal ones. By default, as long as configuration says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The route's own limit in place of the configured one; zero for never.
+    pub ttl: Option<Duration>,
+    /// When what the question rests on ends, such as the caller's certificate.
+    pub not_after: Option<Instant>,
 }
 
 /// Until when an answer is waited for.

@@ -32,6 +32,7 @@ pub use connector::{ClientStream, connect};
 pub use credential::{Credential, State};
 pub use handshake::{Acceptor, Clients, HandshakeError, Protocols, Session, Stream, speaks_http2};
 pub use material::{MaterialError, Offer, PeerError};
+pub use rustls::ClientConfig;
 
 use std::sync::{Arc, LazyLock};
 

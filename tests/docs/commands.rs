@@ -141,26 +141,38 @@ fn shown(block: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_shown_run_is_the_quickstart_s() {
+fn the_shown_runs_are_the_quickstart_s() {
     let text = read("README.md");
-    let (_, rest) = text.split_once("<!-- make run -->").unwrap();
-    let (block, _) = rest.split_once("<!-- /make run -->").unwrap();
-    let shown: Vec<_> = block
-        .lines()
-        .filter(|line| line.starts_with("  "))
-        .collect();
     let runner = read("deploy/quickstart/run.py");
-    let (_, requests) = runner.split_once("REQUESTS = [").unwrap();
-    let (requests, _) = requests.split_once("\n]").unwrap();
-    // Each request ends in what it shows, the last column of the table.
-    let wanted: Vec<_> = requests
-        .split("\"),")
-        .filter_map(|request| request.rsplit_once('"'))
-        .map(|(_, words)| words)
-        .filter(|words| !words.trim().is_empty())
-        .collect();
-    assert_eq!(shown.len(), wanted.len() + 1, "one line each and a heading");
-    for (line, words) in shown.iter().skip(1).zip(wanted) {
-        assert!(line.ends_with(words), "`{line}` should end in `{words}`");
+    for (run, lists) in [
+        ("make run", vec!["REQUESTS"]),
+        ("make run ENGINE=opa", vec!["OUTAGE", "OPEN", "RECOVERED"]),
+    ] {
+        let (_, rest) = text.split_once(&format!("<!-- {run} -->")).unwrap();
+        let (block, _) = rest.split_once(&format!("<!-- /{run} -->")).unwrap();
+        // Headings apart, each line is a request, and ends in what it shows.
+        let shown: Vec<_> = block
+            .lines()
+            .filter(|line| {
+                line.starts_with("  svc/")
+                    || line.starts_with("  agent/")
+                    || line.starts_with("  nobody")
+            })
+            .collect();
+        let wanted: Vec<_> = lists
+            .iter()
+            .flat_map(|list| {
+                let (_, requests) = runner.split_once(&format!("\n{list} = [")).unwrap();
+                let (requests, _) = requests.split_once("\n]").unwrap();
+                requests
+                    .split("\")")
+                    .filter_map(|request| request.rsplit_once('"'))
+            })
+            .map(|(_, words)| words)
+            .collect();
+        assert_eq!(shown.len(), wanted.len(), "{run}: a line each");
+        for (line, words) in shown.iter().zip(wanted) {
+            assert!(line.ends_with(words), "`{line}` should end in `{words}`");
+        }
     }
 }

@@ -149,10 +149,15 @@ fn the_annotated_example_has_every_key_and_no_mistake() {
     collect(&serde_saphyr::from_str(&text).unwrap(), "", &mut written);
     let mut missing: BTreeSet<_> = accepted().into_keys().collect();
     missing.retain(|key| !written.contains(key));
-    // A Unix socket stands there instead, and without a TLS listener there is no certificate; comments show all of them.
+    // A Unix socket and a file of authorities stand there instead, and so there is no certificate; comments show all of them.
     let secured = ["tls.NAME.", "listen.mesh.", "listen.http."];
     missing.retain(|key| !secured.iter().any(|section| key.starts_with(section)));
-    let instead = ["listen.ext_authz[].tcp", "listen.ext_authz[].tls"];
+    let instead = [
+        "listen.ext_authz[].tcp",
+        "listen.ext_authz[].tls",
+        "policy.opa.tls",
+        "policy.opa.spiffe_ids",
+    ];
     assert_eq!(missing, BTreeSet::from(instead.map(str::to_owned)));
     assert!(written.contains("tls"));
     assert_sound("deploy/examples/attache.yaml");

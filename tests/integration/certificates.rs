@@ -14,10 +14,10 @@ use crate::harness::{House, Plan, REPORTING, ask};
 /// One hour in 2026, and a moment in it.
 const NOT_BEFORE: u64 = 1_795_287_600;
 const NOT_AFTER: u64 = NOT_BEFORE + 3600;
-const NOW: Timestamp = Timestamp::from_unix_seconds(NOT_BEFORE + 1800);
+pub(crate) const NOW: Timestamp = Timestamp::from_unix_seconds(NOT_BEFORE + 1800);
 
 /// A leaf for an identity, in the URL-encoded PEM of `include_peer_certificate`.
-fn certificate(id: &str) -> String {
+pub(crate) fn certificate(id: &str) -> String {
     let moment = |seconds: u64| {
         OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).unwrap()).unwrap()
     };

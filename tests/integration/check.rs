@@ -198,6 +198,7 @@ async fn a_record_tells_everything_but_secrets() {
         json!({
             "action": "create",
             "actor": {"id": REPORTING, "type": "workload"},
+            "cached": false,
             "decision_id": answer.decision_id(),
             "delegation_chain": [REPORTING],
             "destination": {"spiffe_id": DOCUMENTS},

@@ -42,6 +42,8 @@ impl PolicyEngine for Far {
             tier: None,
             shaping: None,
             revision: self.revision(),
+            cacheable: true,
+            cached: false,
         })
     }
 

@@ -67,6 +67,8 @@ impl Setting {
             tier,
             shaping: Some(Arc::new(shaping)),
             revision: "ear".into(),
+            cacheable: true,
+            cached: false,
         };
         let ear = Arc::new(Ear {
             heard: Mutex::default(),

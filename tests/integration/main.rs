@@ -10,6 +10,7 @@
 )]
 
 mod authorization;
+mod cache;
 mod certificates;
 mod check;
 mod circuit;

@@ -107,6 +107,18 @@ async fn a_sound_configuration_is_called_sound() {
 }
 
 #[tokio::test]
+async fn a_policy_whose_verdicts_are_not_cached_is_named_with_its_reason() {
+    let rego = "package agentweave.authz\nallow if time.now_ns() > 0";
+    let (_dir, file) = Plan::with_policy(rego).lay_out();
+    let said = attache(&["check", "--config", file.to_str().unwrap()]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let expected =
+        "warning: policy verdicts are not cached, since the policy calls `time.now_ns` (";
+    assert!(said.err.starts_with(expected), "{}", said.err);
+    assert!(said.err.contains("policy.rego line 2)"), "{}", said.err);
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

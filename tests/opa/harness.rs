@@ -9,11 +9,12 @@ use attache::clock::Timestamp;
 use attache::permission::Tier;
 use attache::policy::{
     Config, Context, Deadline, Input, OpaEngine, PolicyEngine as _, PolicyError, Protocol, Query,
-    RequestInput, Verdict,
+    RequestInput, Terms, Verdict,
 };
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+use tokio::time::Instant;
 
 /// Longer than anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -116,6 +117,13 @@ impl Opa {
         let kill = format!("kill -{name} {}", self.child.id().unwrap());
         let status = Command::new("sh").args(["-c", &kill]).status().await;
         assert!(status.unwrap().success());
+        // Its threads stop one after the other, and the last one may still answer.
+        let state = format!("/proc/{}/stat", self.child.id().unwrap());
+        let until = Instant::now() + PATIENCE;
+        while name == "STOP" && !std::fs::read_to_string(&state).unwrap().contains(") T ") {
+            assert!(Instant::now() < until, "OPA does not stop");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Ends the process at once.
@@ -137,7 +145,7 @@ impl Opa {
             .windows(2)
             .find_map(|pair| (pair[0] == "--addr").then_some(pair[1].clone()))
             .unwrap();
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let listens = match address.strip_prefix("unix://") {
                 Some(path) => tokio::net::UnixStream::connect(path).await.is_ok(),
@@ -149,7 +157,7 @@ impl Opa {
             let ended = self.child.try_wait().unwrap();
             let log = || std::fs::read_to_string(self.folder.path().join(LOG)).unwrap();
             assert!(ended.is_none(), "OPA ended: {ended:?}\n{}", log());
-            assert!(tokio::time::Instant::now() < deadline, "OPA never listened");
+            assert!(Instant::now() < deadline, "OPA never listened");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -209,6 +217,7 @@ pub(crate) async fn ask(engine: &OpaEngine, action: &str) -> Result<Verdict, Pol
     let query = Query {
         input: Arc::new(input(action)),
         deadline: Deadline::after(Duration::from_secs(60)),
+        terms: Terms::default(),
     };
     engine.evaluate(query).await
 }

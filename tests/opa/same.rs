@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attache::identity::SpiffeId;
-use attache::policy::{Config, Deadline, Input, PolicyEngine, Query, Verdict};
+use attache::policy::{Config, Deadline, Input, PolicyEngine, Query, Terms, Verdict};
 use futures::StreamExt as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -62,6 +62,8 @@ fn said(result: Result<Verdict, attache::policy::PolicyError>) -> String {
             tier,
             shaping,
             revision: _,
+            cacheable: _,
+            cached: _,
         }) => format!("{answer:?} {reason:?} {policy_id:?} {tier:?} {shaping:?}"),
         Err(error) => error.reason().to_string(),
     }
@@ -71,6 +73,7 @@ async fn ask(engine: &impl PolicyEngine, input: Input) -> String {
     let query = Query {
         input: Arc::new(input),
         deadline: Deadline::after(Duration::from_secs(60)),
+        terms: Terms::default(),
     };
     said(engine.evaluate(query).await)
 }

@@ -9,11 +9,14 @@ use attache::clock::{Clock, SystemClock};
 use attache::config::Config;
 use attache::grpc::Rehearsal;
 use attache::identity::Peer;
+use attache::policy::PolicyEngine;
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{self, HttpRequest, Request};
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
 use prometheus_client::registry::Registry;
 use prost::Message as _;
 use serde_json::Value;
+
+use crate::opa::{self, Running};
 
 /// One question as Envoy puts it, for a service that may not say who it is.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +79,7 @@ pub(crate) struct House {
     memory: Memory,
     auditor: Auditor,
     _witness: WriterHandle,
+    _opa: Option<Running>,
 }
 
 /// What became of one question.
@@ -92,13 +96,23 @@ impl House {
     pub(crate) fn open(config: &str) -> Self {
         let config =
             Config::parse(config, "recipe.yaml".as_ref()).unwrap_or_else(|error| panic!("{error}"));
-        let engine = config.fixed.policy.embedded_engine(config.fixed.base);
-        let engine = engine.unwrap_or_else(|errors| panic!("{errors:?}"));
+        let policy = config.fixed.policy;
+        let (engine, opa): (Arc<dyn PolicyEngine>, _) = if let Some(binary) = opa::binary() {
+            let [module] = &policy.embedded.modules[..] else {
+                panic!("{policy:?}");
+            };
+            let (engine, opa) = opa::start(&binary, module);
+            (Arc::new(engine), Some(opa))
+        } else {
+            let engine = policy.embedded_engine(config.fixed.base);
+            let engine = engine.unwrap_or_else(|errors| panic!("{errors:?}"));
+            (Arc::new(engine), None)
+        };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (memory, auditor, witness) = Memory::auditor(Arc::clone(&clock)).unwrap();
         let authority = Authority::new(
             Arc::new(config.rules),
-            Arc::new(engine),
+            engine,
             auditor.clone(),
             clock,
             Metrics::new(&mut Registry::default()),
@@ -108,6 +122,7 @@ impl House {
             memory,
             auditor,
             _witness: witness,
+            _opa: opa,
         }
     }
 

@@ -1,5 +1,7 @@
 //! "Policy decides" (docs/configuration.md): the shipped example with each sample policy, in both syntaxes of Rego, from
 //! Envoy's message to decision, steps and audit record. Contract B13, and A10 for what is refused.
+//!
+//! `make test-opa` runs them with OPA in place of the embedded engine, by `RECIPE_ENGINE=opa` and `OPA_BIN`.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,6 +13,7 @@
 mod command;
 mod config;
 mod house;
+mod opa;
 mod refusals;
 mod samples;
 

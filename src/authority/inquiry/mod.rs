@@ -4,10 +4,11 @@
 //! Envoy gets. A peer that may not name callers may ask about itself. Whatever is malformed is a denial on record that
 //! names it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::Attempt;
-use super::check::{Authority, unidentified, weigh};
+use super::check::{Authority, end_of, unidentified, weigh};
 use super::decision::{Denial, Permit};
 use super::findings::{Findings, Named};
 use super::given::{ContextProblem, GivenContext};
@@ -16,7 +17,7 @@ use super::rules::Rules;
 use crate::clock::Timestamp;
 use crate::identity::{Asker, Peer, SpiffeId};
 use crate::permission::{Action, Reason, Resource};
-use crate::policy::{Context, Deadline, Input};
+use crate::policy::{Context, Deadline, Input, Query, Terms};
 use crate::text::sentence;
 
 /// How long a decision may take where neither the asker nor the engine has a limit of its own.
@@ -82,21 +83,29 @@ impl Authority {
         let context = inquiry.context.clone().map_err(|error| malformed(&error))?;
 
         let structural = weigh(rules, &caller, &resource, &action, found);
-        let input = structural.refusal().is_none().then(|| Input {
-            caller: caller.clone(),
-            target,
-            action,
-            resource,
-            tier: structural.tier(),
-            timestamp: now,
-            context: Context {
-                given: context.into_members(),
-                ..Context::default()
-            },
-            request: None,
-            envoy: None,
+        let query = structural.refusal().is_none().then(|| {
+            let terms = terms(peer, &caller, now);
+            let input = Input {
+                caller: caller.clone(),
+                target,
+                action,
+                resource,
+                tier: structural.tier(),
+                timestamp: now,
+                context: Context {
+                    given: context.into_members(),
+                    ..Context::default()
+                },
+                request: None,
+                envoy: None,
+            };
+            Query {
+                input: Arc::new(input),
+                deadline,
+                terms,
+            }
         });
-        self.rule(structural, caller, input, deadline, found).await
+        self.rule(structural, caller, query, found).await
     }
 }
 
@@ -145,6 +154,18 @@ fn caller(rules: &Rules, inquiry: &Inquiry<'_>, asker: Option<&Asker>) -> Result
             .identifier
             .named(named)
             .map_err(|error| unidentified(&error)),
+    }
+}
+
+/// An answer about the peer itself rests on the certificate that it showed; one about others, on their names alone.
+fn terms(peer: Option<&Peer>, caller: &SpiffeId, now: Timestamp) -> Terms {
+    let not_after = match peer {
+        Some(Peer::Mesh(peer)) if peer.svid.id == *caller => end_of(&peer.svid, now),
+        _ => None,
+    };
+    Terms {
+        ttl: None,
+        not_after,
     }
 }
 

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
 use prometheus_client::registry::Registry;
@@ -11,7 +11,9 @@ use crate::clock::{Clock, MockClock};
 use crate::config::Config;
 use crate::identity::{MeshPeer, Svid};
 use crate::permission::Tier;
-use crate::policy::{EmbeddedEngine, PolicyEngine, PolicyError, Program, Query, Sources, Verdict};
+use crate::policy::{
+    EmbeddedEngine, PolicyEngine, PolicyError, Program, Query, Sources, Terms, Verdict,
+};
 
 const CONFIG: &str = r#"
 trust_domain: example.org
@@ -517,4 +519,44 @@ async fn health_is_good_only_while_every_part_is() {
     assert_eq!(parts(&health), [("engine", true), ("audit", false)]);
     let provider: &dyn AuthorizationProvider = &authority;
     assert!(!provider.health_check().await);
+}
+
+/// Keeps the terms it is asked on.
+#[derive(Debug, Default)]
+struct Ear(Mutex<Option<Terms>>);
+
+#[async_trait::async_trait]
+impl PolicyEngine for Ear {
+    async fn evaluate(&self, query: Query) -> Result<Verdict, PolicyError> {
+        *self.0.lock().unwrap() = Some(query.terms);
+        Err(PolicyError::Interrupted)
+    }
+
+    async fn health(&self) -> Result<(), PolicyError> {
+        Ok(())
+    }
+
+    fn revision(&self) -> Arc<str> {
+        "ear".into()
+    }
+}
+
+/// C15.
+#[tokio::test(start_paused = true)]
+async fn an_answer_about_the_peer_itself_rests_on_its_certificate() {
+    let ear = Arc::new(Ear::default());
+    let bench = Bench::with_engine(Arc::clone(&ear) as _);
+    // It ends ten seconds after the clock's now.
+    let its_end = Some(tokio::time::Instant::now() + Duration::from_secs(10));
+    for (peer, caller, not_after) in [
+        (Peer::Mesh(mesh(REPORTING)), "", its_end),
+        (Peer::Mesh(mesh(REPORTING)), REPORTING, its_end),
+        (Peer::Mesh(mesh(ENVOY)), REPORTING, None),
+        (unix(), REPORTING, None),
+    ] {
+        let _decision = bench.ask(&peer, caller, "documents/1", "read").await;
+        let terms = ear.0.lock().unwrap().take().unwrap();
+        let ttl = None;
+        assert_eq!(terms, Terms { ttl, not_after }, "{peer:?} about `{caller}`");
+    }
 }

@@ -20,6 +20,7 @@ struct Bench {
     layer: RescueLayer,
     memory: Memory,
     auditor: Auditor,
+    registry: Registry,
     _writer: WriterHandle,
 }
 
@@ -36,12 +37,13 @@ impl Bench {
         let Config { fixed, rules, .. } = Config::parse(text, "dev.yaml".as_ref()).unwrap();
         let engine = fixed.policy.embedded_engine(fixed.base).unwrap();
         let (memory, auditor, writer) = Memory::auditor(Arc::new(SystemClock)).unwrap();
+        let mut registry = Registry::default();
         let authority = Authority::new(
             Arc::new(rules),
             Arc::new(engine),
             auditor.clone(),
             Arc::new(SystemClock),
-            Metrics::new(&mut Registry::default()),
+            Metrics::new(&mut registry),
         );
         Self {
             layer: RescueLayer {
@@ -52,6 +54,7 @@ impl Bench {
             },
             memory,
             auditor,
+            registry,
             _writer: writer,
         }
     }
@@ -136,7 +139,7 @@ async fn every_failed_call_becomes_a_denial() {
 
 #[tokio::test]
 async fn a_panic_becomes_a_denial() {
-    // E03: in the handler, and before there is one.
+    // E03, X31: in the handler, and before there is one.
     let bench = Bench::new();
     let late = service_fn(|_: http::Request<Body>| async { panic!("on purpose") });
     let late: Answered = bench.layer.layer(late).call(request(CHECK)).await;
@@ -150,8 +153,17 @@ async fn a_panic_becomes_a_denial() {
     }
     let refusals = bench.refusals().await;
     assert_eq!(refusals.len(), 2, "{refusals:?}");
-    // Their places are free again.
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &bench.registry).unwrap();
+    let counted = "{outcome=\"deny\",reason=\"internal_error\",mode=\"enforce\"} 2";
+    assert!(text.contains(counted), "{text}");
+    // Their places are free again, and the next one is served.
     assert_eq!(bench.layer.in_flight.available_permits(), 1);
+    let well = service_fn(|_: http::Request<Body>| async {
+        Answered::Ok(http::Response::new(Body::empty()))
+    });
+    let next = bench.layer.layer(well).call(request(CHECK)).await.unwrap();
+    assert_eq!(next.status(), 200);
 }
 
 #[tokio::test(start_paused = true)]

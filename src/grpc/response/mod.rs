@@ -35,24 +35,25 @@ pub(super) struct Asked<'a> {
 
 /// Puts a decision into Envoy's words.
 pub(super) fn answer(decision: &Decision, asked: &Asked<'_>) -> Answer {
-    let metadata = metadata(decision);
+    let id = decision.id.text();
+    let metadata = metadata(decision, &id);
     let shadowed = decision.mode == Mode::Shadow;
     match &decision.outcome {
         Outcome::Allow(permit) => {
-            if let Some(response) = permitted(decision, permit, asked) {
+            if let Some(response) = permitted(decision, &id, permit, asked) {
                 return Answer::allow(response, metadata);
             }
             let denial = Denial::bare(Reason::InternalError);
-            denied(decision, &denial, None, asked, metadata)
+            denied(&id, &denial, None, asked, metadata)
         }
         // The record already says what would have been.
         Outcome::Deny(_) if shadowed => {
-            let headers = header(DECISION_ID, &decision.id.to_string());
+            let headers = header(DECISION_ID, &id);
             Answer::allow(allowed(headers.into_iter().collect(), asked), metadata)
         }
         Outcome::Deny(denial) => {
             let shaping = decision.shaping.as_deref();
-            denied(decision, denial, shaping, asked, metadata)
+            denied(&id, denial, shaping, asked, metadata)
         }
     }
 }
@@ -63,11 +64,16 @@ pub(super) fn refusal(authority: &Authority, peer: &Peer, denial: Denial) -> Ans
 }
 
 /// What changes for the service; `None` where a value can't stand in a header.
-fn permitted(decision: &Decision, permit: &Permit, asked: &Asked<'_>) -> Option<OkHttpResponse> {
+fn permitted(
+    decision: &Decision,
+    id: &str,
+    permit: &Permit,
+    asked: &Asked<'_>,
+) -> Option<OkHttpResponse> {
     let ours = vec![
         header(CALLER, permit.caller.as_str())?,
         header(SUBJECT, permit.subject.as_str())?,
-        header(DECISION_ID, &decision.id.to_string())?,
+        header(DECISION_ID, id)?,
         header(TIER, permit.tier.as_str())?,
     ];
     let mut response = allowed(ours, asked);
@@ -104,7 +110,7 @@ fn allowed(headers: Vec<HeaderValueOption>, asked: &Asked<'_>) -> OkHttpResponse
 }
 
 fn denied(
-    decision: &Decision,
+    id: &str,
     denial: &Denial,
     shaping: Option<&Shaping>,
     asked: &Asked<'_>,
@@ -119,7 +125,6 @@ fn denied(
     // A client that speaks gRPC reads it in `grpc-status`.
     let asked_for = shaping.and_then(|it| it.status).filter(|_| !asked.grpc);
     let status = asked_for.map_or(status, u32::from);
-    let id = decision.id.to_string();
     let content_type = if asked.grpc {
         "application/grpc"
     } else {
@@ -130,7 +135,7 @@ fn denied(
         header("cache-control", "no-store"),
         header("x-attache-decision", "deny"),
         header("x-attache-reason", reason.as_str()),
-        header(DECISION_ID, &id),
+        header(DECISION_ID, id),
     ]
     .into_iter()
     .flatten()
@@ -138,12 +143,12 @@ fn denied(
     let mut body = String::new();
     if asked.grpc {
         // Envoy passes our grpc-message only where the body is empty.
-        let details = details_header(code, reason, &id);
+        let details = details_header(code, reason, id);
         headers.extend(header("grpc-status", &i32::from(code).to_string()));
         headers.extend(header("grpc-message", reason.public_detail()));
         headers.extend(header("grpc-status-details-bin", &details));
     } else {
-        body = problem(status, reason, &id);
+        body = problem(status, reason, id);
     }
     let mut response = DeniedHttpResponse {
         status: Some(HttpStatus { code: status }),
@@ -217,15 +222,12 @@ fn header(name: &str, value: &str) -> Option<HeaderValueOption> {
 }
 
 /// What access logs and later filters can read, under one key of ours.
-fn metadata(decision: &Decision) -> Struct {
+fn metadata(decision: &Decision, id: &str) -> Struct {
     let (word, reason) = match &decision.outcome {
         Outcome::Allow(_) => ("allow", None),
         Outcome::Deny(denial) => ("deny", Some(denial.reason)),
     };
-    let mut fields = vec![
-        text("decision", word),
-        text("decision_id", &decision.id.to_string()),
-    ];
+    let mut fields = vec![text("decision", word), text("decision_id", id)];
     fields.extend(reason.map(|reason| text("reason", reason.as_str())));
     fields.extend(decision.tier.map(|tier| text("tier", tier.as_str())));
     if decision.mode == Mode::Shadow {

@@ -302,7 +302,7 @@ fn metadata_of_policy_stands_below_ours() {
         ..Shaping::default()
     };
     let denial = Outcome::Deny(Denial::bare(Reason::PolicyDenied));
-    let fields = super::metadata(&shaped(denial, shaping)).fields;
+    let fields = super::metadata(&shaped(denial, shaping), "id").fields;
     assert_eq!(fields.keys().collect::<Vec<_>>(), ["attache"]);
     let Some(Kind::StructValue(ours)) = fields["attache"].kind.clone() else {
         panic!("{fields:?}");

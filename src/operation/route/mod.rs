@@ -5,6 +5,7 @@ mod rules;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) use rules::{HostRule, MethodRule, STANDARD_METHODS};
 
@@ -49,6 +50,10 @@ pub struct RouteConfig {
     /// Whether policy reads the body: `none` (default) or `json`.
     #[serde(default)]
     pub body: BodyRule,
+    /// How long policy's verdicts on requests of this route may be used again, at most 1h; `0s` for never. Without it,
+    /// `policy.cache.ttl`.
+    #[serde(default, deserialize_with = "cache_ttl")]
+    pub cache_ttl: Option<Duration>,
     /// `enforce` (default), or `shadow`: decide and record, but let pass.
     #[serde(default)]
     pub mode: Mode,
@@ -71,6 +76,7 @@ pub(super) struct Route {
     pub(super) target: Option<SpiffeId>,
     pub(super) attributes: Arc<BTreeMap<String, String>>,
     pub(super) body: BodyRule,
+    pub(super) cache_ttl: Option<Duration>,
     pub(super) mode: Mode,
 }
 
@@ -113,6 +119,7 @@ impl RouteConfig {
                 target,
                 attributes: Arc::new(self.attributes.clone()),
                 body: self.body,
+                cache_ttl: self.cache_ttl,
                 mode: self.mode,
             }),
             _ => Err(problems.0),
@@ -227,6 +234,16 @@ impl<'de> Deserialize<'de> for Methods {
     }
 }
 
+fn cache_ttl<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let ttl = humantime_serde::deserialize::<Duration, D>(deserializer)?;
+    if ttl > MAX_CACHE_TTL {
+        let shown = humantime::format_duration(ttl);
+        let fault = format!("{shown} is out of range: write 0s to 1h");
+        return Err(de::Error::custom(fault));
+    }
+    Ok(Some(ttl))
+}
+
 /// Collects what is wrong while the rest is still read.
 struct Problems(Vec<(&'static str, String)>);
 
@@ -250,6 +267,8 @@ fn spiffe_id(key: &str, text: &str) -> Result<SpiffeId, String> {
         format!("{key}: {error}; write a SPIFFE ID such as `spiffe://example.org/svc/documents`")
     })
 }
+
+const MAX_CACHE_TTL: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests;

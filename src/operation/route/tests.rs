@@ -292,3 +292,22 @@ fn a_grpc_route_is_a_service_and_a_method() {
     let message = problem("grpc: a.B/C, resource: \"x/{id}\"");
     assert!(message.contains("the path captures no `{id}`"), "{message}");
 }
+
+#[test]
+fn a_route_may_say_how_long_verdicts_are_used_again() {
+    let ttl = |part: &str| {
+        let yaml = format!("[{{path: /x, resource: x, action: read{part}}}]");
+        serde_saphyr::from_str::<Vec<RouteConfig>>(&yaml)
+            .map(|routes| routes[0].compile().unwrap().cache_ttl)
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(ttl(""), Ok(None));
+    assert_eq!(ttl(", cache_ttl: 0s"), Ok(Some(Duration::ZERO)));
+    assert_eq!(ttl(", cache_ttl: 2m"), Ok(Some(Duration::from_secs(120))));
+    let error = ttl(", cache_ttl: 2h").unwrap_err();
+    assert!(
+        error.contains("2h is out of range: write 0s to 1h"),
+        "{error}"
+    );
+    assert!(ttl(", cache_ttl: soon").is_err());
+}

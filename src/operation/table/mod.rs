@@ -99,6 +99,7 @@ impl RouteTable {
             params,
             attributes: Arc::clone(&route.attributes),
             body: route.body,
+            cache_ttl: route.cache_ttl,
             mode: route.mode,
             route: Arc::clone(&route.name),
         })

@@ -8,7 +8,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{advance, sleep, timeout_at};
 
 use super::*;
-use crate::policy::{Answer, Input};
+use crate::policy::{Answer, Input, Terms};
 
 /// How long a call may take.
 const BUDGET: Duration = Duration::from_millis(150);
@@ -63,6 +63,8 @@ fn verdict(answer: Answer) -> Verdict {
         tier: None,
         shaping: None,
         revision: "scripted".into(),
+        cacheable: true,
+        cached: false,
     }
 }
 
@@ -132,6 +134,7 @@ fn query(deadline: Deadline) -> Query {
     Query {
         input: Arc::new(Input::made_up()),
         deadline,
+        terms: Terms::default(),
     }
 }
 

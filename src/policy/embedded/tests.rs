@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::policy::{Answer, Deadline, Sources};
+use crate::policy::{Answer, Deadline, Sources, Terms};
 
 const ALLOW: &str = "package agentweave.authz\nallow := true";
 const DENY: &str = "package agentweave.authz\nallow := false";
@@ -41,6 +41,7 @@ async fn an_engine_answers_from_another_thread() {
     let query = Query {
         input: Arc::new(Input::made_up()),
         deadline: Deadline::after(Duration::from_secs(60)),
+        terms: Terms::default(),
     };
     let verdict = engine.evaluate(query).await.unwrap();
     assert_eq!(verdict.answer, Answer::Allow);

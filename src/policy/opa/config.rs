@@ -8,6 +8,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::endpoint::Endpoint;
+use crate::identity::SpiffeId;
 
 /// Settings of the OPA engine.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -28,6 +29,10 @@ pub struct Opa {
     pub token_file: Option<PathBuf>,
     /// Certificate authorities in PEM that an `https` endpoint is believed by, and no others; read again when it changes.
     pub ca_file: Option<PathBuf>,
+    /// The entry of `tls` whose certificate is shown to an `https` endpoint; the server is then known by `spiffe_ids` alone.
+    pub tls: Option<String>,
+    /// Which servers are believed, by SPIFFE ID, where `tls` says by which certificate they are asked.
+    pub spiffe_ids: Vec<SpiffeId>,
     /// Bundles that must be active in OPA for its answers to count.
     pub bundles: Vec<String>,
     /// What is asked of OPA's health.
@@ -53,11 +58,12 @@ pub enum HealthKind {
 impl Opa {
     /// What can't be meant, by key, and what to do about it.
     pub(in crate::policy) fn problems(&self) -> Vec<(&'static str, &'static str)> {
-        let mut problems = Vec::new();
-        if self.endpoint.is_tls() && self.ca_file.is_none() {
+        let mut problems = self.secured_problems();
+        if self.endpoint.is_tls() && self.ca_file.is_none() && self.tls.is_none() {
             problems.push((
                 "policy.opa.ca_file",
-                "missing; an https endpoint is believed only by the authorities of a file in PEM",
+                "missing; an https endpoint is believed only by the authorities of a file in PEM, \
+                 or by its SPIFFE ID with policy.opa.tls",
             ));
         }
         if !self.endpoint.is_tls() && self.ca_file.is_some() {
@@ -70,6 +76,38 @@ impl Opa {
             problems.push((
                 "policy.opa.token_file",
                 "would be sent where others can read it; write an endpoint that begins with https:// or unix://",
+            ));
+        }
+        problems
+    }
+
+    /// A certificate of ours that is shown to nobody, or to anybody.
+    fn secured_problems(&self) -> Vec<(&'static str, &'static str)> {
+        let mut problems = Vec::new();
+        if self.tls.is_none() && !self.spiffe_ids.is_empty() {
+            problems.push((
+                "policy.opa.tls",
+                "missing; name the entry of tls that OPA is asked with, or leave spiffe_ids out",
+            ));
+        }
+        if self.tls.is_none() {
+            return problems;
+        }
+        if self.spiffe_ids.is_empty() {
+            problems.push((
+                "policy.opa.spiffe_ids",
+                "missing; with policy.opa.tls OPA is known by its SPIFFE ID alone",
+            ));
+        }
+        if !self.endpoint.is_tls() {
+            problems.push((
+                "policy.opa.tls",
+                "without use; write an endpoint that begins with https://, or leave it out",
+            ));
+        } else if self.ca_file.is_some() {
+            problems.push((
+                "policy.opa.ca_file",
+                "without use beside policy.opa.tls, where the authorities of the trust domain count; leave one out",
             ));
         }
         problems
@@ -107,6 +145,8 @@ impl Default for Opa {
             max_response: ByteSize::kib(64),
             token_file: None,
             ca_file: None,
+            tls: None,
+            spiffe_ids: Vec::new(),
             bundles: Vec::new(),
             health: HealthKind::default(),
             health_interval: Duration::from_secs(5),

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use http::Uri;
-use http::uri::Scheme;
 use serde::{Deserialize, Deserializer};
 
 /// Where OPA listens: `http://HOST:PORT`, `https://HOST:PORT`, both with a path before `/v1` if need be, or
@@ -16,22 +15,20 @@ use serde::{Deserialize, Deserializer};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     pub(super) transport: Transport,
-    /// What stands in the `host` header.
-    pub(super) authority: String,
     /// What stands before `/v1` and `/health`, without a slash at the end.
-    prefix: String,
+    base: String,
     text: String,
 }
 
 /// How OPA is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Transport {
-    /// The address holds scheme, host and port.
-    Tcp(Uri),
-    /// As above; `server` is the name or IP address that the certificate must be for.
+    Tcp {
+        host: String,
+    },
+    /// `host` is the name or IP address that the certificate must be for.
     Tls {
-        address: Uri,
-        server: String,
+        host: String,
     },
     Unix(PathBuf),
 }
@@ -49,7 +46,7 @@ impl Endpoint {
     pub fn is_exposed(&self) -> bool {
         match &self.transport {
             Transport::Unix(_) | Transport::Tls { .. } => false,
-            Transport::Tcp(address) => !address.host().is_some_and(is_loopback),
+            Transport::Tcp { host } => !is_loopback(host),
         }
     }
 
@@ -58,9 +55,9 @@ impl Endpoint {
         matches!(self.transport, Transport::Tls { .. })
     }
 
-    /// The target of a request for `path`, which begins with a slash and may have a query.
-    pub(super) fn target(&self, path: &str) -> String {
-        format!("{}{path}", self.prefix)
+    /// The address of a request for `path`, which begins with a slash and may have a query.
+    pub(super) fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
     }
 }
 
@@ -68,9 +65,10 @@ impl Default for Endpoint {
     fn default() -> Self {
         let text = "http://localhost:8181";
         Self {
-            transport: Transport::Tcp(Uri::from_static(text)),
-            authority: "localhost:8181".to_owned(),
-            prefix: String::new(),
+            transport: Transport::Tcp {
+                host: "localhost".to_owned(),
+            },
+            base: text.to_owned(),
             text: text.to_owned(),
         }
     }
@@ -90,8 +88,7 @@ impl FromStr for Endpoint {
             }
             return Ok(Self {
                 transport: Transport::Unix(PathBuf::from(path)),
-                authority: "localhost".to_owned(),
-                prefix: String::new(),
+                base: "http://localhost".to_owned(),
                 text: text.to_owned(),
             });
         }
@@ -110,22 +107,19 @@ impl FromStr for Endpoint {
         if authority.port_u16().is_none() && authority.as_str().len() > host.len() {
             return Err(wrong("has no port that could be"));
         }
-        let prefix = uri.path().trim_end_matches('/').to_owned();
+        let prefix = uri.path().trim_end_matches('/');
         if prefix.contains("//") || prefix.split('/').any(|it| it == "." || it == "..") {
             return Err(wrong("has empty or dot segments"));
         }
-        let transport = match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTP => Transport::Tcp(uri.clone()),
-            Some(scheme) if *scheme == Scheme::HTTPS => Transport::Tls {
-                server: host.trim_matches(['[', ']']).to_owned(),
-                address: uri.clone(),
-            },
+        let host = host.trim_matches(['[', ']']).to_owned();
+        let (scheme, transport) = match uri.scheme_str() {
+            Some("http") => ("http", Transport::Tcp { host }),
+            Some("https") => ("https", Transport::Tls { host }),
             _ => return Err(wrong("has another scheme")),
         };
         Ok(Self {
             transport,
-            authority: authority.as_str().to_owned(),
-            prefix,
+            base: format!("{scheme}://{authority}{prefix}"),
             text: text.to_owned(),
         })
     }
@@ -164,11 +158,14 @@ mod tests {
 
     #[test]
     fn a_path_of_the_endpoint_stands_before_every_target() {
-        let target = |text: &str| endpoint(text).target("/health");
-        assert_eq!(target("http://opa:8181"), "/health");
-        assert_eq!(target("http://opa:8181/"), "/health");
-        assert_eq!(target("https://gateway/opa/one/"), "/opa/one/health");
-        assert_eq!(target("unix:///run/opa.sock"), "/health");
+        let address = |text: &str| endpoint(text).address("/health");
+        assert_eq!(address("http://opa:8181"), "http://opa:8181/health");
+        assert_eq!(address("http://opa:8181/"), "http://opa:8181/health");
+        assert_eq!(
+            address("https://gateway/opa/one/"),
+            "https://gateway/opa/one/health"
+        );
+        assert_eq!(address("unix:///run/opa.sock"), "http://localhost/health");
     }
 
     #[test]

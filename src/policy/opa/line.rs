@@ -1,17 +1,15 @@
 //! The line to one OPA: everything that is fixed while its settings are, and one question over it.
 //!
-//! A question that OPA's end of a kept connection did not answer with a single byte is put once more, on a fresh
-//! connection and within the same time. Nothing else is ever put twice: no redirect is followed, no proxy is asked.
+//! Nothing of a question ever becomes part of an address. What came is read by `answer`; how it comes is `wire`'s.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method, StatusCode};
 use prometheus_client::metrics::counter::Counter;
+use reqwest::{Client, Request, Url};
+use rustls::pki_types::ServerName;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
@@ -19,11 +17,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::{self, Provenance};
 use super::config::Opa;
-use super::dial::Dialer;
+use super::endpoint::Transport;
 use super::material::Material;
-use super::pool::{Connection, Home, Pool};
+use super::wire::{Home, Plan, Reply, Wire};
 use crate::policy::{
-    Accounting, Deadline, DecisionPath, Input, LoadError, PolicyError, Query, Verdict, output,
+    Deadline, DecisionPath, Input, LoadError, PolicyError, Query, Verdict, output,
 };
 use crate::text::sentence;
 
@@ -32,15 +30,12 @@ use crate::text::sentence;
 pub(super) struct Line {
     pub(super) opa: Opa,
     pub(super) material: Material,
-    pub(super) pool: Pool,
-    terms: Terms,
-    /// The target of a question.
-    decision: String,
-    /// The target of a look at OPA's health.
-    health: String,
+    /// What was handed over to judge the server by.
+    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
+    pub(super) wire: Wire,
+    address: Address,
     /// One permit per question under way.
     places: Semaphore,
-    retries: Counter,
     /// Endpoint and path as a short digest, which every revision begins with.
     id: String,
     /// What OPA last said of its policy, and the revision made of it.
@@ -50,8 +45,17 @@ pub(super) struct Line {
 /// How OPA is reached and addressed: what settings and files amount to.
 #[derive(Debug)]
 pub(super) struct Terms {
-    dialer: Dialer,
-    host: HeaderValue,
+    address: Address,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    plan: Plan,
+    client: Client,
+}
+
+/// Where questions go, and what they are let in by.
+#[derive(Debug)]
+struct Address {
+    decision: Url,
+    health: Url,
     bearer: Option<HeaderValue>,
 }
 
@@ -61,43 +65,41 @@ struct Question<'a> {
     input: &'a Input,
 }
 
-/// A response, complete, and the connection it came over.
-struct Exchanged {
-    status: StatusCode,
-    body: Vec<u8>,
-    connection: Connection,
-}
-
-/// Why there is no response.
-enum Broken {
-    /// Not a byte of one came.
-    Silent(String),
-    /// What came is none.
-    Malformed(String),
-}
-
 impl Terms {
     /// `tls` judges the server of an `https` endpoint in place of `ca_file`.
     pub(super) fn new(
         opa: &Opa,
         material: &Material,
+        path: &DecisionPath,
         tls: Option<Arc<rustls::ClientConfig>>,
     ) -> Result<Self, LoadError> {
         let unusable = |fault| LoadError::Listing {
             name: opa.endpoint.to_string(),
             fault,
         };
-        let tls = match tls {
-            Some(tls) => Some(tls),
-            None => material.tls(opa)?,
+        let address = |path: &str| {
+            let address = Url::parse(&opa.endpoint.address(path));
+            address.map_err(|_malformed| unusable("is no address that questions can go to"))
         };
+        if let Transport::Tls { host } = &opa.endpoint.transport {
+            ServerName::try_from(host.as_str())
+                .map_err(|_nameless| unusable("needs a host that certificates can name"))?;
+        }
+        let judging = tls.clone().map_or_else(|| material.tls(opa), Ok)?;
+        let plan = Plan::new(opa, &judging);
         Ok(Self {
-            bearer: material.bearer(opa)?,
-            host: HeaderValue::from_str(&opa.endpoint.authority)
-                .map_err(|_unprintable| unusable("has a host that can't be sent"))?,
-            dialer: Dialer::new(&opa.endpoint, tls).ok_or_else(|| {
-                unusable("needs policy.opa.ca_file and a host that certificates can name")
-            })?,
+            address: Address {
+                decision: address(&format!(
+                    "/v1/data/{path}?strict-builtin-errors=true&provenance=true"
+                ))?,
+                health: address(opa.health.path())?,
+                bearer: material.bearer(opa)?,
+            },
+            client: plan
+                .client()
+                .map_err(|_unbuilt| unusable("can't be used with this build's HTTP client"))?,
+            plan,
+            tls,
         })
     }
 }
@@ -112,17 +114,13 @@ impl Line {
         home: Home,
         retries: Counter,
     ) -> Self {
-        let decision = opa.endpoint.target(&format!(
-            "/v1/data/{path}?strict-builtin-errors=true&provenance=true"
-        ));
         let id = format!("opa:{}", digest(&format!("{} {path}", opa.endpoint)));
+        let limit = usize::try_from(opa.max_response.as_u64()).unwrap_or(usize::MAX);
         Self {
-            decision,
-            health: opa.endpoint.target(opa.health.path()),
-            pool: Pool::new(terms.dialer.clone(), home),
-            terms,
+            wire: Wire::new(terms.plan, terms.client, limit, home, retries),
+            address: terms.address,
+            tls: terms.tls,
             places: Semaphore::new(opa.max_in_flight),
-            retries,
             known: ArcSwap::from_pointee((Provenance::default(), id.clone().into())),
             id,
             opa,
@@ -148,22 +146,10 @@ impl Line {
     pub(super) async fn ask(&self, input: &Input) -> Result<Verdict, PolicyError> {
         let body = serde_json::to_vec(&Question { input })
             .map_err(|error| PolicyError::Evaluation(sentence(&error)))?;
-        let Exchanged {
-            status,
-            body,
-            connection,
-        } = self
-            .exchange(Method::POST, &self.decision, body.into())
-            .await?;
-        let document = answer::read(status, &body);
-        let sound = match &document {
-            Ok(_) => true,
-            Err(error) => error.counts() == Accounting::Neither,
-        };
-        if sound {
-            self.pool.put_back(connection);
-        }
-        let document = document?;
+        let mut request = self.request(Method::POST, &self.address.decision);
+        *request.body_mut() = Some(body.into());
+        let Reply { status, body } = self.wire.exchange(request).await?;
+        let document = answer::read(status, &body)?;
         let missing = document.provenance.lacks(&self.opa.bundles);
         let missing = missing.map(|name| format!("bundle `{name}` is not active in OPA"));
         let revision = self.learn(document.provenance);
@@ -175,16 +161,12 @@ impl Line {
 
     /// Asks for OPA's health; only a 200 is good.
     pub(super) async fn health(&self) -> Result<(), PolicyError> {
-        let Exchanged {
-            status, connection, ..
-        } = self
-            .exchange(Method::GET, &self.health, Bytes::new())
-            .await?;
-        self.pool.put_back(connection);
+        let request = self.request(Method::GET, &self.address.health);
+        let Reply { status, .. } = self.wire.exchange(request).await?;
         if status == StatusCode::OK {
             return Ok(());
         }
-        let fault = format!("OPA answered {status} to {}", self.health);
+        let fault = format!("OPA answered {status} to {}", self.opa.health.path());
         Err(PolicyError::Unavailable(fault))
     }
 
@@ -203,84 +185,14 @@ impl Line {
         (ours.min(theirs), PolicyError::TimedOut { cut_short })
     }
 
-    async fn exchange(
-        &self,
-        method: Method,
-        target: &str,
-        body: Bytes,
-    ) -> Result<Exchanged, PolicyError> {
-        if let Some(kept) = self.pool.take() {
-            match self.attempt(kept, &method, target, body.clone()).await {
-                Ok(exchanged) => return Ok(exchanged),
-                Err(Broken::Malformed(fault)) => return Err(PolicyError::Malformed(fault)),
-                Err(Broken::Silent(_)) => {
-                    self.retries.inc();
-                }
-            }
+    fn request(&self, method: Method, address: &Url) -> Request {
+        let mut request = Request::new(method, address.clone());
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(bearer) = &self.address.bearer {
+            headers.insert(AUTHORIZATION, bearer.clone());
         }
-        let fresh = self.pool.dial().await.map_err(PolicyError::Unavailable)?;
-        let exchanged = self.attempt(fresh, &method, target, body).await;
-        exchanged.map_err(|broken| match broken {
-            Broken::Malformed(fault) => PolicyError::Malformed(fault),
-            Broken::Silent(fault) => PolicyError::Unavailable(format!("no answer came: {fault}")),
-        })
-    }
-
-    async fn attempt(
-        &self,
-        mut connection: Connection,
-        method: &Method,
-        target: &str,
-        body: Bytes,
-    ) -> Result<Exchanged, Broken> {
-        let request = self
-            .request(method, target, body)
-            .map_err(|error| Broken::Malformed(sentence(&error)))?;
-        let before = connection.received();
-        let sent = match connection.sender.ready().await {
-            Ok(()) => connection.sender.send_request(request).await,
-            Err(closed) => Err(closed),
-        };
-        let response = sent.map_err(|error| {
-            if connection.received() == before {
-                Broken::Silent(sentence(&error))
-            } else {
-                Broken::Malformed(sentence(&error))
-            }
-        })?;
-        let (head, body) = response.into_parts();
-        let compressed = head
-            .headers
-            .get_all(CONTENT_ENCODING)
-            .iter()
-            .any(|coding| coding != "identity");
-        if compressed {
-            return Err(Broken::Malformed("compressed, unasked".to_owned()));
-        }
-        let limit = usize::try_from(self.opa.max_response.as_u64()).unwrap_or(usize::MAX);
-        Ok(Exchanged {
-            status: head.status,
-            body: complete(body, limit).await.map_err(Broken::Malformed)?,
-            connection,
-        })
-    }
-
-    fn request(
-        &self,
-        method: &Method,
-        target: &str,
-        body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, http::Error> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header(HOST, &self.terms.host)
-            .header(USER_AGENT, AGENT)
-            .header(CONTENT_TYPE, "application/json");
-        if let Some(bearer) = &self.terms.bearer {
-            request = request.header(AUTHORIZATION, bearer);
-        }
-        request.body(Full::new(body))
+        request
     }
 
     /// Remembers what OPA says of its policy; the revision made of it comes back.
@@ -300,32 +212,11 @@ impl Line {
     }
 }
 
-/// The whole of a body that is not larger than `limit`.
-async fn complete(mut body: Incoming, limit: usize) -> Result<Vec<u8>, String> {
-    let too_large = || format!("more than {limit} bytes");
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| format!("cut off: {}", sentence(&error)))?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if bytes.len() + data.len() > limit {
-            return Err(too_large());
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok(bytes)
-}
-
 fn digest(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     let start = digest.first_chunk().copied().unwrap_or_default();
     format!("{:016x}", u64::from_be_bytes(start))
 }
 
-const AGENT: &str = concat!("attache/", env!("CARGO_PKG_VERSION"));
 /// The time that saying so takes, where there was no answer.
 const WORD: std::time::Duration = std::time::Duration::from_millis(2);

@@ -58,10 +58,23 @@ impl Material {
         }
     }
 
-    /// How the server of an `https` endpoint is judged: by these authorities and no others.
-    pub(super) fn tls(&self, opa: &Opa) -> Result<Option<Arc<rustls::ClientConfig>>, LoadError> {
+    /// How the server of an `https` endpoint is judged: by these authorities and no others. Without a file none is believed.
+    pub(super) fn tls(&self, opa: &Opa) -> Result<Arc<rustls::ClientConfig>, LoadError> {
+        let roots = self.roots(opa)?;
+        let builder =
+            rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .map_err(|_unsupported| LoadError::Listing {
+                    name: opa.endpoint.to_string(),
+                    fault: "can't be used with this build's TLS",
+                })?;
+        let config = builder.with_root_certificates(roots).with_no_client_auth();
+        Ok(Arc::new(config))
+    }
+
+    fn roots(&self, opa: &Opa) -> Result<RootCertStore, LoadError> {
         let (Some(pem), Some(file)) = (&self.authorities, &opa.ca_file) else {
-            return Ok(None);
+            return Ok(RootCertStore::empty());
         };
         let fault = |fault| LoadError::Listing {
             name: file.display().to_string(),
@@ -77,12 +90,7 @@ impl Material {
         if roots.is_empty() {
             return Err(fault("holds no certificate"));
         }
-        let builder =
-            rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()
-                .map_err(|_unsupported| fault("can't be used with this build's TLS"))?;
-        let config = builder.with_root_certificates(roots).with_no_client_auth();
-        Ok(Some(Arc::new(config)))
+        Ok(roots)
     }
 }
 

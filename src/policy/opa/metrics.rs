@@ -16,7 +16,6 @@ use crate::policy::PolicyError;
 pub(super) struct Metrics {
     requests: Family<ResultLabel, Counter>,
     duration: Histogram,
-    pub(super) connections: Gauge,
     pub(super) retries: Counter,
     up: Gauge,
 }
@@ -32,7 +31,6 @@ impl Metrics {
         let metrics = Self {
             requests: Family::default(),
             duration: Histogram::new(BUCKETS),
-            connections: Gauge::default(),
             retries: Counter::default(),
             up: Gauge::default(),
         };
@@ -47,13 +45,8 @@ impl Metrics {
             metrics.duration.clone(),
         );
         registry.register(
-            "connections",
-            "Open connections to OPA",
-            metrics.connections.clone(),
-        );
-        registry.register(
             "retries",
-            "Questions put again on a fresh connection, since OPA had closed the one before",
+            "Questions put a second time, since OPA had closed the connection without an answer",
             metrics.retries.clone(),
         );
         registry.register(

@@ -9,13 +9,12 @@
 
 mod answer;
 mod config;
-mod dial;
 mod endpoint;
 mod line;
 mod material;
 mod metrics;
-mod pool;
 mod unambiguous;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +29,7 @@ pub use endpoint::{Endpoint, EndpointError};
 use self::line::{Line, Terms};
 use self::material::Material;
 use self::metrics::Metrics;
-use self::pool::Home;
+use self::wire::Home;
 use super::{DecisionPath, Input, InputForm, LoadError, PolicyEngine, PolicyError, Query, Verdict};
 
 /// Asks an OPA.
@@ -41,8 +40,6 @@ pub struct OpaEngine {
     /// The words in which the made-up request is put.
     form: InputForm,
     base: PathBuf,
-    /// Judges an `https` endpoint in place of `ca_file`.
-    tls: Option<Arc<rustls::ClientConfig>>,
     home: Home,
     metrics: Metrics,
 }
@@ -60,9 +57,9 @@ impl OpaEngine {
         registry: &mut Registry,
     ) -> Result<Self, LoadError> {
         let metrics = Metrics::register(registry);
-        let home = Home::here(metrics.connections.clone());
+        let home = Home::here();
         let material = Material::read(&opa, &base)?;
-        let terms = Terms::new(&opa, &material, tls.clone())?;
+        let terms = Terms::new(&opa, &material, &path, tls)?;
         let retries = metrics.retries.clone();
         let line = Line::new(opa, material, terms, &path, home.clone(), retries);
         Ok(Self {
@@ -70,7 +67,6 @@ impl OpaEngine {
             path,
             form: InputForm::default(),
             base,
-            tls,
             home,
             metrics,
         })
@@ -83,9 +79,9 @@ impl OpaEngine {
     }
 
     /// Whether the settings and their files can be used, as far as that shows without asking OPA. Blocks on files.
-    pub(super) fn prove(opa: &Opa, base: &Path) -> Result<(), LoadError> {
+    pub(super) fn prove(opa: &Opa, path: &DecisionPath, base: &Path) -> Result<(), LoadError> {
         let material = Material::read(opa, base)?;
-        Terms::new(opa, &material, None).map(|_terms| ())
+        Terms::new(opa, &material, path, None).map(|_terms| ())
     }
 
     /// The settings in force.
@@ -93,10 +89,15 @@ impl OpaEngine {
         self.line.load().opa.clone()
     }
 
-    /// Puts other settings in force; questions under way finish by the ones they began with. Blocks on files.
-    pub fn reconfigure(&self, opa: Opa) -> Result<(), LoadError> {
+    /// Puts other settings in force; questions under way finish by the ones they began with. `tls` as for
+    /// [`build`](Self::build). Blocks on files.
+    pub fn reconfigure(
+        &self,
+        opa: Opa,
+        tls: Option<Arc<rustls::ClientConfig>>,
+    ) -> Result<(), LoadError> {
         let material = Material::read(&opa, &self.base)?;
-        self.replace(opa, material)
+        self.replace(opa, material, tls)
     }
 
     /// Reads the files of the settings again and takes over what has changed; says whether something had. Blocks on files.
@@ -104,12 +105,11 @@ impl OpaEngine {
     /// On an error what was read before stays in force.
     pub fn refresh(&self) -> Result<bool, LoadError> {
         let line = self.line.load_full();
-        line.pool.prune();
         let material = Material::read(&line.opa, &self.base)?;
         if material == line.material {
             return Ok(false);
         }
-        self.replace(line.opa.clone(), material)?;
+        self.replace(line.opa.clone(), material, line.tls.clone())?;
         Ok(true)
     }
 
@@ -130,16 +130,19 @@ impl OpaEngine {
         asked.unwrap_or(Err(PolicyError::TimedOut { cut_short: false }))
     }
 
-    /// Ends every connection and waits until none is left. Whatever is asked afterwards fails.
+    /// Ends every question, waits until none is left, and lets go of the connections. Whatever is asked afterwards fails.
     pub async fn close(&self) {
-        self.home.end.cancel();
-        self.line.load().pool.clear();
-        self.home.tasks.close();
-        self.home.tasks.wait().await;
+        self.home.close().await;
+        self.line.load().wire.close();
     }
 
-    fn replace(&self, opa: Opa, material: Material) -> Result<(), LoadError> {
-        let terms = Terms::new(&opa, &material, self.tls.clone())?;
+    fn replace(
+        &self,
+        opa: Opa,
+        material: Material,
+        tls: Option<Arc<rustls::ClientConfig>>,
+    ) -> Result<(), LoadError> {
+        let terms = Terms::new(&opa, &material, &self.path, tls)?;
         let (home, retries) = (self.home.clone(), self.metrics.retries.clone());
         let line = Line::new(opa, material, terms, &self.path, home, retries);
         self.line.store(Arc::new(line));

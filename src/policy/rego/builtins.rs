@@ -1,8 +1,9 @@
 //! Which built-in functions a policy may call, and what to say about the others.
 //!
 //! The engine's clock is read between calls, never inside one, so a single call can outrun the time limit. What is
-//! allowed here therefore does work in proportion to its arguments (with several large arguments, to their product) and
-//! touches nothing outside the evaluation but the clock. The list is closed: a builtin that a later engine brings is
+//! allowed here therefore does work in proportion to its arguments (with several large arguments, to their product),
+//! touches nothing outside the evaluation but the clock, and answers as OPA does but for what docs/policy.md lists: what
+//! is undefined where OPA has a value or an error could make a `not` hold. The list is closed: a builtin that a later engine brings is
 //! refused until somebody adds it here.
 
 /// Builtins that policies may call. Sorted.
@@ -17,11 +18,6 @@ pub(super) const ALLOWED: &[&str] = &[
     "base64url.decode",
     "base64url.encode",
     "base64url.encode_no_pad",
-    "bits.and",
-    "bits.negate",
-    "bits.or",
-    "bits.rsh",
-    "bits.xor",
     "ceil",
     "concat",
     "contains",
@@ -30,7 +26,6 @@ pub(super) const ALLOWED: &[&str] = &[
     "floor",
     "format_int",
     "glob.match",
-    "glob.quote_meta",
     "graph.reachable",
     "hex.decode",
     "hex.encode",
@@ -56,7 +51,6 @@ pub(super) const ALLOWED: &[&str] = &[
     "object.get",
     "object.keys",
     "object.remove",
-    "object.subset",
     "object.union",
     "object.union_n",
     "print",
@@ -64,7 +58,6 @@ pub(super) const ALLOWED: &[&str] = &[
     "regex.find_n",
     "regex.is_valid",
     "regex.match",
-    "regex.replace",
     "regex.split",
     "replace",
     "round",
@@ -76,18 +69,14 @@ pub(super) const ALLOWED: &[&str] = &[
     "startswith",
     "strings.any_prefix_match",
     "strings.any_suffix_match",
-    "strings.replace_n",
     "strings.reverse",
     "substring",
     "sum",
-    "time.add_date",
     "time.clock",
     "time.date",
-    "time.diff",
     "time.format",
     "time.now_ns",
     "time.parse_duration_ns",
-    "time.parse_ns",
     "time.parse_rfc3339_ns",
     "time.weekday",
     "to_number",
@@ -101,21 +90,47 @@ pub(super) const ALLOWED: &[&str] = &[
     "type_name",
     "union",
     "upper",
-    "urlquery.decode",
     "urlquery.decode_object",
     "urlquery.encode",
     "urlquery.encode_object",
-    "uuid.parse",
     "walk",
 ];
+
+/// Offered builtins whose answer depends on more than their arguments, so that no verdict reached with them is used again.
+/// Whoever offers another builtin decides whether it belongs here.
+const VOLATILE: &[&str] = &["time.now_ns"];
 
 /// Builtins that the engine has and attache keeps from policies, each with the reason and what to do. Sorted.
 pub(super) const EXCLUDED: &[(&str, &str)] = &[
     ("__builtin_sets.intersection", "write `a & b`"),
     ("__builtin_sets.union", "write `a | b`"),
     (
+        "bits.and",
+        "it is undefined, and not an error, for numbers beyond 64 bits; put the flags into a set",
+    ),
+    (
         "bits.lsh",
         "a small operand makes a number of any size; multiply, or look the value up in data",
+    ),
+    (
+        "bits.negate",
+        "it is undefined, and not an error, for numbers beyond 64 bits; put the flags into a set",
+    ),
+    (
+        "bits.or",
+        "it is undefined, and not an error, for numbers beyond 64 bits; put the flags into a set",
+    ),
+    (
+        "bits.rsh",
+        "it is undefined, and not an error, for numbers beyond 64 bits; put the flags into a set",
+    ),
+    (
+        "bits.xor",
+        "it is undefined, and not an error, for numbers beyond 64 bits; put the flags into a set",
+    ),
+    (
+        "glob.quote_meta",
+        "it leaves `?`, `[` and `{` as they are; compare such texts with `==` or `startswith`",
     ),
     (
         "graph.reachable_paths",
@@ -146,6 +161,10 @@ pub(super) const EXCLUDED: &[(&str, &str)] = &[
         "two numbers make a list of any length; put the list into a data document",
     ),
     (
+        "object.subset",
+        "it fails on an empty list; write `every name, value in part { whole[name] == value }`",
+    ),
+    (
         "opa.runtime",
         "a decision must not depend on the process that makes it; put the value into a data document",
     ),
@@ -158,6 +177,10 @@ pub(super) const EXCLUDED: &[(&str, &str)] = &[
         "the same question must get the same answer; derive the choice from `input`",
     ),
     (
+        "regex.replace",
+        "it is undefined, and not an error, for a pattern that is none; use `replace` or `regex.find_n`",
+    ),
+    (
         "regex.template_match",
         "it fails on values shorter than the template; use `regex.match`",
     ),
@@ -166,12 +189,36 @@ pub(super) const EXCLUDED: &[(&str, &str)] = &[
         "it fails on an empty search text; use `count(indexof_n(text, search))`",
     ),
     (
+        "strings.replace_n",
+        "it replaces again in what it has replaced; use `replace`",
+    ),
+    (
+        "time.add_date",
+        "it counts days of other months than OPA does; add nanoseconds",
+    ),
+    (
+        "time.diff",
+        "it counts in other time zones than OPA does; subtract nanoseconds",
+    ),
+    (
+        "time.parse_ns",
+        "it takes texts that go on after the layout; use `time.parse_rfc3339_ns`",
+    ),
+    (
         "units.parse",
         "an exponent makes a number of any size; put plain numbers into data",
     ),
     (
         "units.parse_bytes",
         "an exponent makes a number of any size; put plain numbers into data",
+    ),
+    (
+        "urlquery.decode",
+        "it loses `&`; use `urlquery.decode_object`",
+    ),
+    (
+        "uuid.parse",
+        "it reads other versions and times than OPA does; use `regex.match`",
     ),
     (
         "uuid.rfc4122",
@@ -232,6 +279,11 @@ pub(super) fn is_allowed(name: &str) -> bool {
     ALLOWED.binary_search(&name).is_ok()
 }
 
+/// Whether the builtin `name` may answer the same call differently at another time.
+pub(super) fn is_volatile(name: &str) -> bool {
+    VOLATILE.contains(&name)
+}
+
 /// What to tell the author of a policy that calls `name`, which is neither allowed nor a function of the policy.
 pub(super) fn advice(name: &str) -> String {
     if let Some((_, reason)) = EXCLUDED.iter().find(|(excluded, _)| *excluded == name) {
@@ -252,19 +304,17 @@ pub(super) fn advice(name: &str) -> String {
 
 /// Why the format of a `sprintf` is refused; `None` where it is fine.
 ///
-/// Ten characters of format can ask for gigabytes of padding, so formats are literals and widths are short.
+/// Ten characters of format can ask for gigabytes of padding, so formats are literals and widths are short. Of verbs and
+/// flags, the engine writes only these as OPA does; it leaves others out without a word.
 pub(super) fn format_fault(format: &str) -> Option<&'static str> {
     let mut rest = format.chars().peekable();
     while let Some(character) = rest.next() {
         if character != '%' {
             continue;
         }
-        if rest.next_if_eq(&'%').is_some() {
-            continue;
-        }
         let mut width = 0_usize;
-        while let Some(digit) = rest.next_if(|next| *next == '.' || next.is_numeric()) {
-            if digit != '.' && !digit.is_ascii_digit() {
+        while let Some(digit) = rest.next_if(|next| next.is_numeric()) {
+            if !digit.is_ascii_digit() {
                 return Some("the width in a `sprintf` format must be written in ASCII digits");
             }
             width += 1;
@@ -272,10 +322,32 @@ pub(super) fn format_fault(format: &str) -> Option<&'static str> {
         if width > MAX_WIDTH_CHARACTERS {
             return Some("a width in a `sprintf` format has at most three characters");
         }
+        match (rest.next(), width) {
+            (Some('d'), _) | (Some('s' | 'v' | '%'), 0) => {}
+            _ => {
+                return Some(
+                    "a `sprintf` format has only `%s`, `%v`, `%d`, `%%`, and a width only for `%d`: write numbers and \
+                     other values with `%v`",
+                );
+            }
+        }
     }
     None
 }
 
+/// Whether `name` is a builtin of which an argument is read when the policy is loaded.
+pub(super) fn reads_a_literal(name: &str) -> bool {
+    [SPRINTF, GLOB].contains(&name)
+}
+
+/// Whether the engine stops at `delimiter` as OPA does, where it is the only one: it never stops at `:`, and makes of others
+/// what breaks sets, alternatives and `**`.
+pub(super) fn is_delimiter(delimiter: &str) -> bool {
+    [".", "/"].contains(&delimiter)
+}
+
+pub(super) const SPRINTF: &str = "sprintf";
+pub(super) const GLOB: &str = "glob.match";
 const MAX_WIDTH_CHARACTERS: usize = 3;
 
 #[cfg(test)]
@@ -305,6 +377,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_volatile_is_offered() {
+        assert!(VOLATILE.iter().all(|name| is_allowed(name)));
+        assert!(is_volatile("time.now_ns") && !is_volatile("time.clock"));
+    }
+
+    #[test]
     fn advice_names_the_builtin_and_what_to_do() {
         for (name, expected) in [
             ("numbers.range", "not offered to policies"),
@@ -327,10 +405,20 @@ mod tests {
 
     #[test]
     fn a_format_can_not_ask_for_more_than_a_short_width() {
-        for fine in ["", "100%", "%s by %d", "%%9999d", "%5d", "%05d", "%.2f"] {
+        for fine in ["", "100%%", "%s by %d", "%%9999d", "%5d", "%05d", "%v"] {
             assert_eq!(format_fault(fine), None, "{fine}");
         }
         for refused in ["%4000000000d", "%.9999f", "%٣d", "%%%9999d"] {
+            assert!(format_fault(refused).is_some(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_format_has_only_the_verbs_that_are_written_as_opa_writes_them() {
+        for refused in [
+            "100%", "%f", "%.2f", "%e", "%g", "%q", "%t", "%x", "%o", "%c", "%T", "%+d", "%-5s",
+            "%5s", "%5v", "%[1]d", "% d", "%5%",
+        ] {
             assert!(format_fault(refused).is_some(), "{refused}");
         }
     }

@@ -5,6 +5,7 @@
 //! and data at the place of a rule.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use regorus::unstable::{Module, Rule, RuleHead};
 use serde_json::Value as Json;
@@ -39,6 +40,16 @@ struct Defined {
     defaults: usize,
     /// What they refer to: places of rules, of packages, or inside a rule's value.
     needs: BTreeSet<Place>,
+    /// Why they are no function of the input.
+    volatile: Option<Volatile>,
+}
+
+/// A call whose answer depends on more than the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Volatile {
+    pub(super) module: String,
+    pub(super) line: u32,
+    pub(super) builtin: String,
 }
 
 /// How many rules stand on each other, the one asked about included.
@@ -71,16 +82,40 @@ impl Definitions {
                     kind,
                     defaults: 0,
                     needs: BTreeSet::new(),
+                    volatile: None,
                 });
             defined.defaults += defaults;
         }
     }
 
-    /// Notes what the rules at `place` refer to.
-    pub(super) fn depend(&mut self, place: &Place, needs: BTreeSet<Place>) {
+    /// Notes what one of the rules at `place` refers to, and why it is no function of the input.
+    pub(super) fn depend(
+        &mut self,
+        place: &Place,
+        needs: BTreeSet<Place>,
+        volatile: Option<Volatile>,
+    ) {
         if let Some(defined) = self.rules.get_mut(place) {
             defined.needs.extend(needs);
+            defined.volatile = defined.volatile.take().or(volatile);
         }
+    }
+
+    /// Why the rule at `place` is no function of the input, itself or by what it refers to; `None` where it is one.
+    pub(super) fn volatile<'d>(&'d self, place: &'d Place) -> Option<&'d Volatile> {
+        let mut seen = BTreeSet::new();
+        let mut open = vec![place];
+        while let Some(need) = open.pop() {
+            for (place, defined) in self.reached(need) {
+                if defined.volatile.is_some() {
+                    return defined.volatile.as_ref();
+                }
+                if seen.insert(place) {
+                    open.extend(&defined.needs);
+                }
+            }
+        }
+        None
     }
 
     /// The shape of the rules at `place`; `None` where there is none.
@@ -182,6 +217,17 @@ fn reaches(document: &Json, place: &[String]) -> bool {
         }
     }
     true
+}
+
+impl fmt::Display for Volatile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            module,
+            line,
+            builtin,
+        } = self;
+        write!(f, "`{builtin}` ({module} line {line})")
+    }
 }
 
 fn too_high() -> String {

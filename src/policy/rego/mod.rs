@@ -33,6 +33,8 @@ pub struct Program {
     revision: Arc<str>,
     digest: [u8; 32],
     trial: Result<Verdict, PolicyError>,
+    /// Why verdicts are no function of the input; `None` where they are.
+    volatile: Option<String>,
 }
 
 // === impl Program ===
@@ -87,6 +89,7 @@ impl Program {
             revision: sources.revision(),
             digest: sources.digest(),
             trial: Err(PolicyError::Interrupted),
+            volatile: definitions.volatile(&path.place()).map(ToString::to_string),
         };
         program.trial = program.evaluate(&Input::made_up_in(form));
         match program.trial {
@@ -101,7 +104,7 @@ impl Program {
         // The copy that a panic would leave half changed is dropped with it.
         let result = catch_unwind(AssertUnwindSafe(|| self.run(document)))
             .map_err(|_panic| PolicyError::Interrupted)??;
-        match result {
+        let mut verdict = match result {
             Value::Undefined => output::read(None, &self.revision, form),
             Value::Bool(allow) => output::read(Some(&allow.into()), &self.revision, form),
             other => {
@@ -109,7 +112,15 @@ impl Program {
                     .map_err(|error| PolicyError::Shape(error.to_string()))?;
                 output::read(Some(&json), &self.revision, form)
             }
-        }
+        }?;
+        verdict.cacheable &= self.volatile.is_none();
+        Ok(verdict)
+    }
+
+    /// Which call makes verdicts depend on more than their input, so that none is used again: `` `time.now_ns` (p.rego line
+    /// 3)``. `None` where there is no such call.
+    pub fn volatile(&self) -> Option<&str> {
+        self.volatile.as_deref()
     }
 
     /// The content of the policy as a short digest: equal for equal files of equal names.

@@ -14,7 +14,7 @@ use regorus::unstable::{
 };
 
 use super::builtins;
-use super::definitions::{Definitions, Kind};
+use super::definitions::{Definitions, Kind, Volatile};
 use super::reference::{self, Place, trace};
 use crate::policy::LoadError;
 
@@ -29,8 +29,9 @@ pub(super) fn vet(modules: &[Ref<Module>], errors: &mut Vec<LoadError>) -> Defin
             let mut reader = Reader::new(module, &definitions, rule);
             reader.rule(rule);
             errors.append(&mut reader.refused);
+            let volatile = reader.volatile.take();
             let needs = reader.needs();
-            definitions.depend(&reference::of_rule(module, rule), needs);
+            definitions.depend(&reference::of_rule(module, rule), needs, volatile);
         }
     }
     errors.extend(definitions.faults());
@@ -48,6 +49,8 @@ struct Reader<'m> {
     references: Vec<Place>,
     called: BTreeSet<Place>,
     refused: Vec<LoadError>,
+    /// The first call of a builtin that is no function of its arguments.
+    volatile: Option<Volatile>,
 }
 
 impl<'m> Reader<'m> {
@@ -68,6 +71,7 @@ impl<'m> Reader<'m> {
             references: Vec::new(),
             called: BTreeSet::new(),
             refused: Vec::new(),
+            volatile: None,
         };
         if let Rule::Spec {
             head: RuleHead::Func { args, .. },
@@ -187,8 +191,9 @@ impl<'m> Reader<'m> {
             return;
         }
         let name = trace.place.join(".");
+        self.note_volatile(expr, &name);
         let known = regorus::unstable::BUILTINS.contains_key(name.as_str());
-        if name == "sprintf" || (known && !builtins::is_allowed(&name)) {
+        if builtins::reads_a_literal(&name) || (known && !builtins::is_allowed(&name)) {
             self.refuse(
                 expr,
                 format!("`with … as {name}`: this builtin can't stand in for another"),
@@ -272,13 +277,17 @@ impl<'m> Reader<'m> {
             return;
         }
         let name = trace.place.join(".");
+        self.note_volatile(function, &name);
         if !builtins::is_allowed(&name) {
             self.refuse(function, builtins::advice(&name));
             return;
         }
-        if name == "sprintf"
-            && let Some(fault) = format_fault(params.first())
-        {
+        let fault = match name.as_str() {
+            builtins::SPRINTF => format_fault(params.first()),
+            builtins::GLOB => delimiters_fault(params.get(1)),
+            _ => None,
+        };
+        if let Some(fault) = fault {
             self.refuse(function, fault.to_owned());
         }
     }
@@ -318,6 +327,16 @@ impl<'m> Reader<'m> {
         }
     }
 
+    fn note_volatile(&mut self, at: &Expr, builtin: &str) {
+        if builtins::is_volatile(builtin) && self.volatile.is_none() {
+            self.volatile = Some(Volatile {
+                module: reference::file(self.module).to_owned(),
+                line: at.span().line,
+                builtin: builtin.to_owned(),
+            });
+        }
+    }
+
     fn refuse(&mut self, at: &Expr, fault: String) {
         self.refused.push(LoadError::Refused {
             module: reference::file(self.module).to_owned(),
@@ -334,5 +353,20 @@ fn format_fault(format: Option<&Ref<Expr>>) -> Option<&'static str> {
     }
 }
 
+fn delimiters_fault(delimiters: Option<&Ref<Expr>>) -> Option<&'static str> {
+    let fine = match delimiters.map(AsRef::as_ref) {
+        Some(Expr::Null { .. }) => true,
+        Some(Expr::Array { items, .. }) => match items.as_slice() {
+            [] => true,
+            [item] => reference::literal(item).is_some_and(builtins::is_delimiter),
+            _ => false,
+        },
+        _ => false,
+    };
+    (!fine).then_some(LITERAL_DELIMITERS)
+}
+
+const LITERAL_DELIMITERS: &str = "the delimiters of `glob.match` must be written out, as `null`, `[\".\"]` or `[\"/\"]`: the \
+     embedded engine reads others otherwise than OPA";
 const LITERAL_FORMAT: &str = "the format of `sprintf` must be a literal text: a width in it can ask for any amount of \
      memory";

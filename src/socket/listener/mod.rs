@@ -6,11 +6,13 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -124,12 +126,14 @@ impl Bound {
             Address::Tcp(tcp) => {
                 let listener = std::net::TcpListener::bind(tcp).map_err(failed)?;
                 listener.set_nonblocking(true).map_err(failed)?;
+                queue(&listener).map_err(failed)?;
                 Socket::Tcp(listener)
             }
             Address::Unix { path, mode } => {
                 remove_stale(path, address)?;
                 let listener = StdUnixListener::bind(path).map_err(failed)?;
                 listener.set_nonblocking(true).map_err(failed)?;
+                queue(&listener).map_err(failed)?;
                 let permissions = std::fs::Permissions::from_mode(*mode);
                 std::fs::set_permissions(path, permissions).map_err(failed)?;
                 Socket::Unix(listener)
@@ -254,6 +258,12 @@ impl Bound {
     }
 }
 
+/// Makes room for a burst of connections: a full queue refuses on Unix sockets, and costs a second on TCP. The standard
+/// library asks for 128; a second listen(2) changes that. The kernel's `somaxconn` may allow less.
+fn queue<L: AsFd>(listener: &L) -> io::Result<()> {
+    SockRef::from(listener).listen(QUEUE)
+}
+
 fn advice(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::AddrInUse => {
@@ -303,6 +313,8 @@ fn identity(path: &Path) -> io::Result<FileIdentity> {
     Ok((it.dev(), it.ino(), it.ctime(), it.ctime_nsec()))
 }
 
+/// Connections that may wait to be accepted.
+const QUEUE: i32 = 4_096;
 /// Connections accepted and not yet taken up by the server.
 const ACCEPT_QUEUE: usize = 16;
 

@@ -101,6 +101,11 @@ impl FaultyOpa {
         )
     }
 
+    /// The same for a test that asks one question several times and wants each put.
+    pub(crate) fn policy_uncached(&self, more: &str) -> String {
+        self.policy(&format!("{more}}}, cache: {{size: 0"))
+    }
+
     /// From now on.
     pub(crate) fn act(&self, act: Vec<Step>) {
         *self.state.acts.lock().unwrap() = VecDeque::from([act]);

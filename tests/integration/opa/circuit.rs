@@ -9,7 +9,7 @@ fn broken() -> Vec<Step> {
 
 async fn opened(opa: &FaultyOpa, recovery: &str) -> House {
     let more = format!("timeout: 400ms}}, breaker: {{recovery_timeout: {recovery}");
-    let policy = opa.policy(&more);
+    let policy = opa.policy_uncached(&more);
     let plan = Plan {
         policy,
         watched: true,

@@ -1,10 +1,12 @@
 //! An OPA that fails: whatever it does, requests are denied in time, with a reason that says what it did and a record, and
 //! nothing is left over.
 
+mod cache;
 mod circuit;
 mod commands;
 mod connections;
 mod door;
+mod secured;
 mod settings;
 
 use std::sync::Arc;
@@ -13,16 +15,35 @@ use std::time::Duration;
 use attache::clock::Timestamp;
 use attache::permission::Tier;
 use attache::policy::{
-    Config, Context, Deadline, Input, OpaEngine, PolicyEngine as _, PolicyError, Protocol, Query,
-    RequestInput, Verdict,
+    Config, Context, Deadline, Input, Judge, OpaEngine, PolicyEngine as _, PolicyError, Protocol,
+    Query, RequestInput, Terms, Verdict,
 };
 use prometheus_client::registry::Registry;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rustls::ClientConfig;
+
+use crate::harness::house::PATIENCE;
 
 /// The engine of a `policy` section alone.
 fn engine(policy: &str) -> OpaEngine {
     let config: Config = serde_saphyr::from_str(policy).unwrap();
     let mut registry = Registry::default();
     OpaEngine::build(config.opa, config.path, ".".into(), None, &mut registry).unwrap()
+}
+
+/// The engine of a `policy` section with what stands around it.
+fn judge(policy: &str, tls: Option<Arc<ClientConfig>>) -> Judge {
+    let config: Config = serde_saphyr::from_str(policy).unwrap();
+    let registry = &mut Registry::default();
+    let source = config.clone().open(".".into(), tls, registry).unwrap();
+    Judge::new(
+        source,
+        &config,
+        PATIENCE,
+        StdRng::seed_from_u64(7),
+        registry,
+    )
 }
 
 fn query(deadline: Deadline) -> Query {
@@ -48,6 +69,7 @@ fn query(deadline: Deadline) -> Query {
     Query {
         input: Arc::new(input),
         deadline,
+        terms: Terms::default(),
     }
 }
 

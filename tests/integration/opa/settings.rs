@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use attache::policy::{
-    Answer, Config, Deadline, Judge, LoadError, OpaEngine, PolicyEngine as _, PolicyError,
+    Answer, Config, Deadline, LoadError, OpaEngine, PolicyEngine as _, PolicyError,
 };
 use prometheus_client::registry::Registry;
 use rustls::crypto::aws_lc_rs;
@@ -138,13 +138,7 @@ async fn a_judge_of_servers_can_be_handed_over() {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let text = format!("{{engine: opa, opa: {{endpoint: \"https://localhost:{port}\"}}}}");
-        let section: Config = serde_saphyr::from_str(&text).unwrap();
-        let mut registry = Registry::default();
-        let source = section
-            .clone()
-            .open(".".into(), Some(Arc::new(config)), &mut registry)
-            .unwrap();
-        let judge = Judge::new(source, &section, &mut registry);
+        let judge = super::judge(&text, Some(Arc::new(config)));
         let query = super::query(Deadline::after(Duration::from_secs(60)));
         assert_eq!(judge.engine().evaluate(query).await.is_ok(), fits);
         judge.close().await;
@@ -355,7 +349,7 @@ async fn another_revision_at_opa_is_on_record() {
 async fn in_development_a_failing_opa_can_be_told_to_allow() {
     let opa = FaultyOpa::start(says("oops")).await;
     let text = opa
-        .policy("")
+        .policy_uncached("")
         .replace("{engine: opa,", "{engine: opa, default_deny: false,");
     let house = Plan {
         policy: text.clone(),
@@ -414,7 +408,7 @@ async fn another_endpoint_takes_over_under_load_without_an_error() {
         FaultyOpa::start(says(YES)).await,
         FaultyOpa::start(says(YES)).await,
     );
-    let house = Arc::new(plan(old.policy("")).open().await);
+    let house = Arc::new(plan(old.policy_uncached("")).open().await);
     let done = Arc::new(AtomicBool::new(false));
     let asking: Vec<_> = (0..4)
         .map(|_| {
@@ -427,7 +421,11 @@ async fn another_endpoint_takes_over_under_load_without_an_error() {
         })
         .collect();
     let dir = house.dir.path();
-    std::fs::write(dir.join("new.yaml"), plan(new.policy("")).text(dir)).unwrap();
+    std::fs::write(
+        dir.join("new.yaml"),
+        plan(new.policy_uncached("")).text(dir),
+    )
+    .unwrap();
     std::fs::rename(dir.join("new.yaml"), dir.join("attache.yaml")).unwrap();
     house
         .record(|it| it["event_type"] == "config.changed")

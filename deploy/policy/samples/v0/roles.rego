@@ -2,23 +2,23 @@
 package agentweave.authz
 
 default allow = {
-    "allow": false,
-    "reason": "no role grants this operation"
+	"allow": false,
+	"reason": "no role grants this operation",
 }
 
 allow = {
-    "allow": true,
-    "reason": "the caller is an administrator",
-    "policy_id": "admin-access"
+	"allow": true,
+	"reason": "the caller is an administrator",
+	"policy_id": "admin-access",
 } {
-    contains(input.caller_spiffe_id, "/admin/")
+	contains(input.caller_spiffe_id, "/admin/")
 }
 
 allow = {
-    "allow": true,
-    "reason": "the caller is a reader",
-    "policy_id": "read-access"
+	"allow": true,
+	"reason": "the caller is a reader",
+	"policy_id": "read-access",
 } {
-    contains(input.caller_spiffe_id, "/reader/")
-    input.action == "read"
+	contains(input.caller_spiffe_id, "/reader/")
+	input.action == "read"
 }

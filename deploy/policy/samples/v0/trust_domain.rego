@@ -4,5 +4,5 @@ package agentweave.authz
 default allow = false
 
 allow {
-    input.caller_trust_domain == input.resource_trust_domain
+	input.caller_trust_domain == input.resource_trust_domain
 }

@@ -97,6 +97,27 @@ fn the_format_of_sprintf_is_a_short_literal() {
 }
 
 #[test]
+fn the_delimiters_of_a_glob_are_written_out_and_read_as_opa_reads_them() {
+    for delimiters in ["null", "[]", "[\".\"]", "[`/`]"] {
+        let rule = format!("allow if glob.match(\"re*\", {delimiters}, input.action)");
+        assert_eq!(answer(&rule), Answer::Allow, "{delimiters}");
+    }
+    for rules in [
+        "allow if glob.match(\"read:*\", [\":\"], input.action)",
+        "allow if glob.match(\"a*\", [\".\", \"/\"], input.action)",
+        "allow if glob.match(\"a*\", [\"\"], input.action)",
+        "allow if glob.match(\"a*\", [\"-\"], input.action)",
+        "allow if glob.match(\"a*\", [input.action], input.action)",
+        "allow if glob.match(\"a*\", input.action, input.action)",
+        "allow if glob.match(\"a*\", {\".\"}, input.action)",
+        "allow if glob.match(\"a*\")",
+        "f(a, b, c) := [a, b, c]\ng := f(1, 2, 3)\nallow if g with data.p.f as glob.match",
+    ] {
+        assert!(refused(rules).contains("glob.match"), "{rules}");
+    }
+}
+
+#[test]
 fn functions_of_the_policy_are_found_where_the_engine_finds_them() {
     let policy = compile(&[
         (
@@ -229,4 +250,64 @@ fn modules_of_one_package_add_up() {
         let asked = input("spiffe://a.example/x", None, action);
         assert_eq!(policy.evaluate(&asked).unwrap().answer, expected);
     }
+}
+
+#[test]
+fn a_policy_that_reads_the_clock_is_no_function_of_its_input() {
+    for rules in [
+        "allow if time.now_ns() > 0",
+        "allow if helper\nhelper if { x := time.now_ns(); x > 0 }",
+        "allow if late(1)\nlate(_) if time.now_ns() > 0",
+        "allow if every x in [1] { time.now_ns() > x }",
+        "allow := {\"allow\": true, \"reason\": sprintf(\"%d\", [time.now_ns()])}",
+        "default allow := false\nallow if input.x\nallow if time.clock(time.now_ns())",
+    ] {
+        let policy = program(rules);
+        let call = policy.volatile().unwrap_or_else(|| panic!("{rules}"));
+        assert!(call.starts_with("`time.now_ns` (p.rego line "), "{call}");
+    }
+    let verdict = evaluate("allow if time.now_ns() > 0").unwrap();
+    assert!(!verdict.cacheable);
+}
+
+#[test]
+fn a_clock_that_the_decision_does_not_reach_makes_no_difference() {
+    for rules in [
+        "allow := true\nunused if time.now_ns() > 0",
+        "allow if time.parse_rfc3339_ns(input.timestamp) > 0",
+        "allow if now_ns\nnow_ns := true",
+    ] {
+        assert_eq!(program(rules).volatile(), None, "{rules}");
+    }
+    let files = [
+        ("p.rego", "package p\nallow if data.q.fine"),
+        (
+            "q.rego",
+            "package q\nfine := true\nlate if time.now_ns() > 0",
+        ),
+    ];
+    assert_eq!(compile(&files).unwrap().volatile(), None);
+    assert!(evaluate("allow := true").unwrap().cacheable);
+}
+
+#[test]
+fn a_clock_in_another_package_is_found() {
+    let files = [
+        ("p.rego", "package p\nimport data.q\nallow if q.late"),
+        ("q.rego", "package q\nlate if time.now_ns() > 0"),
+    ];
+    assert_eq!(
+        compile(&files).unwrap().volatile(),
+        Some("`time.now_ns` (q.rego line 2)")
+    );
+}
+
+/// Which rule a computed reference reaches shows only at the time of asking.
+#[test]
+fn a_computed_reference_may_reach_any_clock_below_its_beginning() {
+    let files = [
+        ("p.rego", "package p\nallow if data.q[input.action]"),
+        ("q.rego", "package q.other\nlate if time.now_ns() > 0"),
+    ];
+    assert!(compile(&files).unwrap().volatile().is_some());
 }
