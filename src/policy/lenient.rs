@@ -1,7 +1,8 @@
 //! For development only: allows where asking policy failed, as `policy.default_deny: false` says.
 //!
 //! It stands outermost and replaces nothing but an error that is no answer: what policy denies, does not define or says in
-//! words that can't be read stays denied, and so does whatever attache's own rules refuse. Every such verdict says so in its `policy_id` and its reason, and is counted.
+//! words that can't be read stays denied, and so does whatever attache's own rules refuse. Every such verdict says so in its
+//! `policy_id` and its reason, and is counted.
 
 use std::sync::Arc;
 
@@ -145,6 +146,7 @@ mod tests {
         let query = Query {
             input: Arc::new(Input::made_up()),
             deadline: Deadline::after(Duration::from_secs(60)),
+            terms: Terms::default(),
         };
         let answer = lenient.evaluate(query).await;
         assert!(matches!(answer, Err(PolicyError::Shape(_))), "{answer:?}");

@@ -255,8 +255,9 @@ impl PolicyError {
     }
 
     /// Whether policy answered, in words that can't be read: they may have been a denial.
-    pub const fn hides_an_answer(&self) -> bool {
+    pub fn hides_an_answer(&self) -> bool {
         match self {
+            Self::Shared(error) => error.hides_an_answer(),
             Self::Shape(_) => true,
             Self::Evaluation(_)
             | Self::TimeLimit
@@ -349,8 +350,10 @@ mod tests {
         for error in errors() {
             let (reason, counts) = (error.reason(), error.counts());
             let (policy_id, words) = (error.policy_id(), error.to_string());
+            let hides = error.hides_an_answer();
             let shared = PolicyError::Shared(Arc::new(error));
             assert_eq!((shared.reason(), shared.counts()), (reason, counts));
+            assert_eq!(shared.hides_an_answer(), hides);
             assert_eq!((shared.policy_id(), shared.to_string()), (policy_id, words));
         }
     }
