@@ -91,6 +91,7 @@ impl Reloader {
     pub(super) async fn run(self, shutdown: Shutdown) {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let notices = self.notices.clone();
         let mut reloader = self;
         loop {
             tokio::select! {
@@ -106,6 +107,7 @@ impl Reloader {
                 Ok(back) => reloader = back,
                 Err(error) => {
                     tracing::error!(%error, "live reload ended; restart to apply changes");
+                    notices.set("reload", "ended by a fault; restart to apply changes");
                     return;
                 }
             }

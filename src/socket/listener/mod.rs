@@ -6,13 +6,12 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use socket2::SockRef;
+use socket2::{Domain, SockAddr, SockRef, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -131,12 +130,7 @@ impl Bound {
             }
             Address::Unix { path, mode } => {
                 remove_stale(path, address)?;
-                let listener = StdUnixListener::bind(path).map_err(failed)?;
-                listener.set_nonblocking(true).map_err(failed)?;
-                queue(&listener).map_err(failed)?;
-                let permissions = std::fs::Permissions::from_mode(*mode);
-                std::fs::set_permissions(path, permissions).map_err(failed)?;
-                Socket::Unix(listener)
+                Socket::Unix(bind_unix(path, *mode).map_err(failed)?)
             }
         };
         let file = match address {
@@ -258,9 +252,19 @@ impl Bound {
     }
 }
 
-/// Makes room for a burst of connections: a full queue refuses on Unix sockets, and costs a second on TCP. The standard
+/// A Unix socket whose file has its mode before anybody can connect: until it listens, nobody can.
+fn bind_unix(path: &Path, mode: u32) -> io::Result<StdUnixListener> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    socket.listen(QUEUE)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Makes room for a burst of connections: a full queue costs a client a second. The standard
 /// library asks for 128; a second listen(2) changes that. The kernel's `somaxconn` may allow less.
-fn queue<L: AsFd>(listener: &L) -> io::Result<()> {
+fn queue(listener: &std::net::TcpListener) -> io::Result<()> {
     SockRef::from(listener).listen(QUEUE)
 }
 
