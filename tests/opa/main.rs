@@ -1,4 +1,4 @@
-//! A real OPA: what it answers, how it fails, and that it decides like the embedded engine.
+//! A real OPA: what it answers, and how it fails.
 //!
 //! Run by `make test-opa`, which builds OPA and sets `OPA_BIN`. Without that variable every test here says so and passes;
 //! with `REQUIRE_OPA=1` it fails instead, so that nothing disappears quietly in CI.
@@ -13,5 +13,4 @@ mod answers;
 mod commands;
 mod faults;
 mod harness;
-mod same;
 mod secured;

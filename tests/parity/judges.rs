@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use attache::permission::Tier;
 use attache::policy::{
-    Answer, Config, Deadline, Input, OpaEngine, PolicyEngine as _, PolicyError, Program, Query,
-    Sources, Terms, Verdict,
+    Answer, Config, Deadline, Input, LoadError, OpaEngine, PolicyEngine as _, PolicyError, Program,
+    Query, Sources, Terms, Verdict,
 };
 use futures::StreamExt as _;
 use prometheus_client::registry::Registry;
@@ -72,12 +72,16 @@ impl Policy {
     }
 
     pub(crate) fn embedded(&self) -> Program {
+        self.compiled()
+            .unwrap_or_else(|errors| panic!("{}: {errors:?}", self.name))
+    }
+
+    pub(crate) fn compiled(&self) -> Result<Program, Vec<LoadError>> {
         let mut sources = Sources::default();
         sources.insert(format!("{}.rego", self.name), self.module.clone());
         sources.insert("data.json", self.data.to_string());
         let path = "agentweave/authz/allow".parse().unwrap();
         Program::compile(&sources, &path, PATIENCE)
-            .unwrap_or_else(|errors| panic!("{}: {errors:?}", self.name))
     }
 }
 

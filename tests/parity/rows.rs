@@ -44,19 +44,6 @@ pub(crate) const ROWS: &[Row] = &[
         },
     },
     Row {
-        title: "`not` of what can't be computed",
-        builtins: &["[1"],
-        when: |case| case.both_know() && case.any_argument(|it| it == &serde_json::json!({})),
-    },
-    Row {
-        title: "objects as patterns",
-        builtins: &["[1"],
-        when: |case| {
-            case.both_know()
-                && case.any_argument(|it| it.as_object().is_some_and(|it| it.len() > 1))
-        },
-    },
-    Row {
         title: "numbers as keys of `data`",
         builtins: &["[1"],
         when: |case| case.both_know() && case.any_argument(Json::is_number),

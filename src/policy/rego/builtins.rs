@@ -284,6 +284,13 @@ pub(super) fn is_volatile(name: &str) -> bool {
     VOLATILE.contains(&name)
 }
 
+/// How many arguments the builtin `name` takes; `print`, which the engine handles by name, any number.
+pub(super) fn arity(name: &str) -> usize {
+    regorus::unstable::BUILTINS
+        .get(name)
+        .map_or(usize::MAX, |(_, arity)| usize::from(*arity))
+}
+
 /// What to tell the author of a policy that calls `name`, which is neither allowed nor a function of the policy.
 pub(super) fn advice(name: &str) -> String {
     if let Some((_, reason)) = EXCLUDED.iter().find(|(excluded, _)| *excluded == name) {

@@ -38,6 +38,8 @@ struct Defined {
     line: u32,
     kind: Kind,
     defaults: usize,
+    /// How many arguments they take.
+    arity: usize,
     /// What they refer to: places of rules, of packages, or inside a rule's value.
     needs: BTreeSet<Place>,
     /// Why they are no function of the input.
@@ -64,14 +66,14 @@ impl Definitions {
     /// Notes which rules `module` defines.
     pub(super) fn declare(&mut self, module: &Module) {
         for rule in &module.policy {
-            let (kind, defaults) = match rule.as_ref() {
+            let (kind, defaults, arity) = match rule.as_ref() {
                 Rule::Spec { head, .. } => match head {
-                    RuleHead::Compr { .. } => (Kind::Complete, 0),
-                    RuleHead::Set { .. } => (Kind::Set, 0),
-                    RuleHead::Func { .. } => (Kind::Function, 0),
+                    RuleHead::Compr { .. } => (Kind::Complete, 0, 0),
+                    RuleHead::Set { .. } => (Kind::Set, 0, 0),
+                    RuleHead::Func { args, .. } => (Kind::Function, 0, args.len()),
                 },
-                Rule::Default { args, .. } if args.is_empty() => (Kind::Complete, 1),
-                Rule::Default { .. } => (Kind::Function, 1),
+                Rule::Default { args, .. } if args.is_empty() => (Kind::Complete, 1, 0),
+                Rule::Default { args, .. } => (Kind::Function, 1, args.len()),
             };
             let defined = self
                 .rules
@@ -81,6 +83,7 @@ impl Definitions {
                     line: rule.span().line,
                     kind,
                     defaults: 0,
+                    arity,
                     needs: BTreeSet::new(),
                     volatile: None,
                 });
@@ -121,6 +124,17 @@ impl Definitions {
     /// The shape of the rules at `place`; `None` where there is none.
     pub(super) fn kind(&self, place: &[String]) -> Option<Kind> {
         self.rules.get(place).map(|defined| defined.kind)
+    }
+
+    /// How many arguments the function at `place` takes.
+    pub(super) fn arity(&self, place: &Place) -> usize {
+        self.rules.get(place).map_or(0, |defined| defined.arity)
+    }
+
+    /// Whether a rule stands at `place` or below it.
+    pub(super) fn is_inside(&self, place: &Place) -> bool {
+        let next = self.rules.range(place.clone()..).next();
+        next.is_some_and(|(found, _)| found.starts_with(place))
     }
 
     /// The first rule whose value `document` would replace, as `authz.allow`.
@@ -235,4 +249,4 @@ fn too_high() -> String {
 }
 
 /// On a stack of 2 MiB an unoptimised build has room for a hundred plain rules, or forty that each loop inside a loop.
-const MAX_HEIGHT: usize = 32;
+pub(super) const MAX_HEIGHT: usize = 32;

@@ -6,6 +6,9 @@
 
 mod builtins;
 mod definitions;
+mod literals;
+mod negation;
+mod patterns;
 mod reference;
 mod syntax;
 mod value;

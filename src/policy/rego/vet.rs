@@ -1,21 +1,23 @@
 //! Reads a policy before it runs and refuses what the engine would only notice while deciding, or not at all.
 //!
-//! Refused: calls of builtins that are not offered ([`builtins`]) or of functions that do not exist, and what can't stand
-//! together ([`Definitions`]). Reading never evaluates anything.
+//! Refused: calls of builtins that are not offered ([`builtins`]) or of functions that do not exist, arguments that the
+//! engine reads otherwise than OPA ([`literals`]), a `not` that may hold here alone ([`negation`](super::negation)), objects
+//! as patterns ([`patterns`](super::patterns)), and what can't stand together ([`Definitions`]). Reading never evaluates
+//! anything.
 //!
 //! The syntax tree comes from the engine's own parser, and its enums are matched exhaustively: a new kind of expression
 //! does not compile until somebody decided how it is read. Calls are resolved as the engine resolves them: import, function
 //! of the policy, builtin.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
-use regorus::unstable::{
-    AssignOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead, Span,
-};
+use regorus::unstable::{Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead};
 
-use super::builtins;
 use super::definitions::{Definitions, Kind, Volatile};
+use super::negation::Negations;
+use super::patterns::Scope;
 use super::reference::{self, Place, trace};
+use super::{builtins, literals};
 use crate::policy::LoadError;
 
 /// What `modules` define. Everything in them that is refused is added to `errors`.
@@ -24,37 +26,40 @@ pub(super) fn vet(modules: &[Ref<Module>], errors: &mut Vec<LoadError>) -> Defin
     for module in modules {
         definitions.declare(module);
     }
+    let mut negations = Negations::default();
     for module in modules {
         for rule in &module.policy {
-            let mut reader = Reader::new(module, &definitions, rule);
+            let mut reader = Reader::new(module, &definitions);
             reader.rule(rule);
             errors.append(&mut reader.refused);
             let volatile = reader.volatile.take();
+            negations.append(&mut reader.negations);
             let needs = reader.needs();
             definitions.depend(&reference::of_rule(module, rule), needs, volatile);
         }
     }
+    errors.extend(negations.faults());
     errors.extend(definitions.faults());
     definitions
 }
 
 /// Reads one rule: what it calls, what it refers to, and which names are its own.
-struct Reader<'m> {
-    module: &'m Module,
+pub(super) struct Reader<'m> {
+    pub(super) module: &'m Module,
     definitions: &'m Definitions,
     /// Last component and target of each import.
     imports: BTreeMap<String, Place>,
-    /// Variables of the rule. A reference that begins with one leads nowhere else.
-    own: HashSet<&'m str>,
-    references: Vec<Place>,
-    called: BTreeSet<Place>,
+    /// Variables of the rule, from its head inwards. A reference that begins with one leads nowhere else.
+    pub(super) scopes: Vec<Scope<'m>>,
+    needs: BTreeSet<Place>,
+    pub(super) negations: Negations,
     refused: Vec<LoadError>,
     /// The first call of a builtin that is no function of its arguments.
     volatile: Option<Volatile>,
 }
 
 impl<'m> Reader<'m> {
-    fn new(module: &'m Module, definitions: &'m Definitions, rule: &'m Rule) -> Self {
+    fn new(module: &'m Module, definitions: &'m Definitions) -> Self {
         let imports = module.imports.iter().filter_map(|import| {
             let target = trace(&import.refr).place;
             let alias = match &import.r#as {
@@ -63,53 +68,47 @@ impl<'m> Reader<'m> {
             };
             Some((alias, target))
         });
-        let mut reader = Self {
+        Self {
             module,
             definitions,
             imports: imports.collect(),
-            own: HashSet::new(),
-            references: Vec::new(),
-            called: BTreeSet::new(),
+            scopes: Vec::new(),
+            needs: BTreeSet::new(),
+            negations: Negations::default(),
             refused: Vec::new(),
             volatile: None,
-        };
-        if let Rule::Spec {
-            head: RuleHead::Func { args, .. },
-            ..
-        } = rule
-        {
-            reader.own_variables(args);
         }
-        reader
     }
 
     /// The places that the rule depends on.
     fn needs(self) -> BTreeSet<Place> {
-        let mut needs = self.called;
-        for reference in self.references {
-            let Some(root) = reference.first() else {
-                continue;
-            };
-            if root == "input" || self.own.contains(root.as_str()) {
-                continue;
-            }
-            if root == "data" {
-                needs.insert(reference);
-                continue;
-            }
-            needs.insert(match self.imports.get(root) {
-                Some(target) => target
-                    .iter()
-                    .chain(reference.iter().skip(1))
-                    .cloned()
-                    .collect(),
-                None => reference::inside(self.module, &reference),
-            });
+        self.needs
+    }
+
+    /// Where `reference` leads, which begins with no variable of the rule.
+    pub(super) fn target(&self, reference: &[String]) -> Place {
+        let Some((root, rest)) = reference.split_first() else {
+            return Place::new();
+        };
+        if root == "input" || root == "data" {
+            return reference.to_vec();
         }
-        needs
+        match self.imports.get(root) {
+            Some(target) => target.iter().chain(rest).cloned().collect(),
+            None => reference::inside(self.module, reference),
+        }
+    }
+
+    /// Whether `name` is a variable of the rule, and not something of the policy.
+    pub(super) fn is_variable(&self, name: &str) -> bool {
+        self.scopes.iter().any(|scope| scope.declares(name))
+            || !(["input", "data"].contains(&name)
+                || self.imports.contains_key(name)
+                || self.definitions.is_inside(&self.target(&[name.to_owned()])))
     }
 
     fn rule(&mut self, rule: &'m Rule) {
+        self.scopes.push(Scope::of_rule(rule));
         match rule {
             Rule::Spec { head, bodies, .. } => {
                 let assign = match head {
@@ -127,13 +126,14 @@ impl<'m> Reader<'m> {
                     } => {
                         self.head(refr);
                         self.exprs(args);
+                        self.taken_apart(args);
                         assign
                     }
                 };
                 self.exprs(assign.iter().map(|assign| &assign.value));
                 for body in bodies {
                     self.exprs(body.assign.iter().map(|assign| &assign.value));
-                    self.query(&body.query);
+                    self.query(&body.query, []);
                 }
             }
             Rule::Default { refr, value, .. } => {
@@ -141,27 +141,36 @@ impl<'m> Reader<'m> {
                 self.expr(value);
             }
         }
+        self.certain(rule);
     }
 
-    fn query(&mut self, query: &'m Query) {
+    /// Reads a query, and the terms that see its variables.
+    fn query(&mut self, query: &'m Query, terms: impl IntoIterator<Item = &'m Ref<Expr>>) {
+        self.scopes.push(Scope::of_query(query));
         for statement in &query.stmts {
             self.statement(statement);
         }
+        self.exprs(terms);
+        self.scopes.pop();
     }
 
     fn statement(&mut self, statement: &'m LiteralStmt) {
         match &statement.literal {
-            Literal::SomeVars { vars, .. } => self.own.extend(vars.iter().map(Span::text)),
+            Literal::SomeVars { .. } => {}
             Literal::SomeIn {
                 key,
                 value,
                 collection,
                 ..
             } => {
-                self.own_variables(key.iter().chain([value]));
                 self.exprs(key.iter().chain([value, collection]));
+                self.taken_apart(key.iter().chain([value]));
             }
-            Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => self.expr(expr),
+            Literal::Expr { expr, .. } => self.expr(expr),
+            Literal::NotExpr { expr, .. } => {
+                self.expr(expr);
+                self.negated(expr);
+            }
             Literal::Every {
                 key,
                 value,
@@ -169,11 +178,13 @@ impl<'m> Reader<'m> {
                 query,
                 ..
             } => {
-                self.own.extend(key.iter().chain([value]).map(Span::text));
                 self.expr(domain);
-                self.query(query);
+                self.scopes.push(Scope::of_names(key.iter().chain([value])));
+                self.query(query, []);
+                self.scopes.pop();
             }
         }
+        self.negations.replaced |= !statement.with_mods.is_empty();
         for modifier in &statement.with_mods {
             self.replacement(&modifier.r#as);
         }
@@ -187,7 +198,7 @@ impl<'m> Reader<'m> {
             return;
         }
         if let Some(function) = self.function(&trace.place) {
-            self.called.insert(function);
+            self.needs.insert(function);
             return;
         }
         let name = trace.place.join(".");
@@ -210,21 +221,27 @@ impl<'m> Reader<'m> {
             | Expr::Null { .. } => {}
             Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => {
                 let place = self.head(expr);
-                self.references.push(place);
+                for index in trace(expr).computed {
+                    self.matched(index);
+                }
+                let leads_on = place.first().is_some_and(|root| {
+                    root != "input" && !self.scopes.iter().any(|scope| scope.declares(root))
+                });
+                if leads_on {
+                    self.needs.insert(self.target(&place));
+                }
             }
             Expr::Array { items, .. } | Expr::Set { items, .. } => self.exprs(items),
             Expr::Object { fields, .. } => {
                 self.exprs(fields.iter().flat_map(|(_, key, value)| [key, value]));
             }
             Expr::ArrayCompr { term, query, .. } | Expr::SetCompr { term, query, .. } => {
-                self.expr(term);
-                self.query(query);
+                self.query(query, [term]);
             }
             Expr::ObjectCompr {
                 key, value, query, ..
             } => {
-                self.exprs([key, value]);
-                self.query(query);
+                self.query(query, [key, value]);
             }
             Expr::Call { fcn, params, .. } => {
                 self.call(fcn, params);
@@ -235,11 +252,8 @@ impl<'m> Reader<'m> {
             | Expr::BoolExpr { lhs, rhs, .. }
             | Expr::ArithExpr { lhs, rhs, .. } => self.exprs([lhs, rhs]),
             Expr::AssignExpr { op, lhs, rhs, .. } => {
-                match op {
-                    AssignOp::ColEq => self.own_variables([lhs]),
-                    AssignOp::Eq => {}
-                }
                 self.exprs([lhs, rhs]);
+                self.unified(op, lhs, rhs);
             }
             Expr::Membership {
                 key,
@@ -272,28 +286,33 @@ impl<'m> Reader<'m> {
             self.refuse(function, fault.to_owned());
             return;
         }
-        if let Some(function) = self.function(&trace.place) {
-            self.called.insert(function);
+        let name = trace.place.join(".");
+        let own = self.function(&trace.place);
+        let arity = match &own {
+            Some(place) => self.definitions.arity(place),
+            None => builtins::arity(&name),
+        };
+        // What stands behind the arguments takes the result.
+        for result in params.iter().skip(arity) {
+            self.matched(result);
+        }
+        if let Some(place) = own {
+            self.needs.insert(place);
             return;
         }
-        let name = trace.place.join(".");
         self.note_volatile(function, &name);
         if !builtins::is_allowed(&name) {
             self.refuse(function, builtins::advice(&name));
             return;
         }
-        let fault = match name.as_str() {
-            builtins::SPRINTF => format_fault(params.first()),
-            builtins::GLOB => delimiters_fault(params.get(1)),
-            _ => None,
-        };
+        let fault = literals::fault(&name, params);
         if let Some(fault) = fault {
             self.refuse(function, fault.to_owned());
         }
     }
 
     /// Where the function of this policy stands that `name` calls; `None` where it can only be a builtin.
-    fn function(&self, name: &[String]) -> Option<Place> {
+    pub(super) fn function(&self, name: &[String]) -> Option<Place> {
         let (root, rest) = name.split_first()?;
         let imported = self
             .imports
@@ -310,23 +329,6 @@ impl<'m> Reader<'m> {
             .find(|place| self.definitions.kind(place) == Some(Kind::Function))
     }
 
-    /// Notes the variables that `patterns` bind.
-    fn own_variables(&mut self, patterns: impl IntoIterator<Item = &'m Ref<Expr>>) {
-        let mut patterns: Vec<_> = patterns.into_iter().collect();
-        while let Some(pattern) = patterns.pop() {
-            match pattern.as_ref() {
-                Expr::Var { span, .. } => {
-                    self.own.insert(span.text());
-                }
-                Expr::Array { items, .. } => patterns.extend(items),
-                Expr::Object { fields, .. } => {
-                    patterns.extend(fields.iter().map(|(_, _, value)| value));
-                }
-                _ => {}
-            }
-        }
-    }
-
     fn note_volatile(&mut self, at: &Expr, builtin: &str) {
         if builtins::is_volatile(builtin) && self.volatile.is_none() {
             self.volatile = Some(Volatile {
@@ -337,7 +339,7 @@ impl<'m> Reader<'m> {
         }
     }
 
-    fn refuse(&mut self, at: &Expr, fault: String) {
+    pub(super) fn refuse(&mut self, at: &Expr, fault: String) {
         self.refused.push(LoadError::Refused {
             module: reference::file(self.module).to_owned(),
             line: at.span().line,
@@ -345,28 +347,3 @@ impl<'m> Reader<'m> {
         });
     }
 }
-
-fn format_fault(format: Option<&Ref<Expr>>) -> Option<&'static str> {
-    match format.and_then(|format| reference::literal(format)) {
-        Some(format) => builtins::format_fault(format),
-        None => Some(LITERAL_FORMAT),
-    }
-}
-
-fn delimiters_fault(delimiters: Option<&Ref<Expr>>) -> Option<&'static str> {
-    let fine = match delimiters.map(AsRef::as_ref) {
-        Some(Expr::Null { .. }) => true,
-        Some(Expr::Array { items, .. }) => match items.as_slice() {
-            [] => true,
-            [item] => reference::literal(item).is_some_and(builtins::is_delimiter),
-            _ => false,
-        },
-        _ => false,
-    };
-    (!fine).then_some(LITERAL_DELIMITERS)
-}
-
-const LITERAL_DELIMITERS: &str = "the delimiters of `glob.match` must be written out, as `null`, `[\".\"]` or `[\"/\"]`: the \
-     embedded engine reads others otherwise than OPA";
-const LITERAL_FORMAT: &str = "the format of `sprintf` must be a literal text: a width in it can ask for any amount of \
-     memory";
