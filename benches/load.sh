@@ -3,7 +3,9 @@
 # side by side: the same request, the same client, the same core.
 # Each server runs alone on core 0, h2load on core 1. Three rounds, alternating; the best of each counts, because
 # whatever else runs on the machine only ever makes a round slower.
-# Usage: benches/load.sh [REQUESTS]    Last line: the ratios as key=value.
+# With ENGINE=opa also on attache that asks a real OPA for every request ("opa"), which runs on core 0 too and whose CPU is
+# not counted.
+# Usage: [ENGINE=opa] benches/load.sh [REQUESTS]    Last line: the ratios as key=value.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -39,6 +41,14 @@ serve 192 'policy: {cache: {size: 0}}'
 miss=$started
 taskset -c 0 "$built/examples/always_allow" 127.0.0.1:19392 &
 always=$!
+servers=("hit 19191 $hit" "miss 19291 $miss")
+if [[ ${ENGINE:-} == opa ]]; then
+  opa=$(tests/tools/opa)
+  taskset -c 0 "$opa" run --server --skip-version-check --log-level error --addr 127.0.0.1:19481 deploy/policy/default.rego &
+  serve 194 'policy: {engine: opa, opa: {endpoint: "http://127.0.0.1:19481"}, cache: {size: 0}}'
+  servers+=("opa 19491 $started")
+fi
+servers+=("always 19392 $always")
 
 # Prints requests per second and microseconds of server CPU per request.
 round() { # PORT PID CONNECTIONS STREAMS
@@ -57,21 +67,28 @@ printf '%-14s %-14s %12s %14s\n' server 'conns x streams' 'requests/s' 'CPU us/r
 summary=
 for shape in '1 1' '1 8' '4 16'; do
   read -r connections streams <<< "$shape"
-  declare -A rates=([hit]=0 [miss]=0 [always]=0) cpus=([hit]=1e9 [miss]=1e9 [always]=1e9)
+  declare -A rates=([hit]=0 [miss]=0 [opa]=0 [always]=0) cpus=([hit]=1e9 [miss]=1e9 [opa]=1e9 [always]=1e9)
   for _ in 1 2 3; do
-    for server in "hit 19191 $hit" "miss 19291 $miss" "always 19392 $always"; do
+    for server in "${servers[@]}"; do
       read -r name port pid <<< "$server"
       read -r rate cpu <<< "$(round "$port" "$pid" "$connections" "$streams")"
       rates[$name]=$(awk -v a="${rates[$name]}" -v b="$rate" 'BEGIN {print (a > b) ? a : b}')
       cpus[$name]=$(awk -v a="${cpus[$name]}" -v b="$cpu" 'BEGIN {print (a < b) ? a : b}')
     done
   done
-  for name in hit miss always; do
+  for server in "${servers[@]}"; do
+    name=${server%% *}
     printf '%-14s %-14s %12s %14s\n' "$name" "${connections}x$streams" "${rates[$name]}" "${cpus[$name]}"
   done
-  for name in hit miss; do
+  for server in "${servers[@]}"; do
+    name=${server%% *}
+    [[ $name != always ]] || continue
     summary+=$(awk -v name="${name}_${connections}x$streams" -v a="${rates[$name]}" -v b="${rates[always]}" \
       -v c="${cpus[$name]}" -v d="${cpus[always]}" 'BEGIN {printf "rate_%s=%.2f cpu_%s=%.2f ", name, a / b, name, c / d}')
   done
 done
+if grep -q '"result":"denied"' "$work"/*.jsonl; then
+  echo "requests were denied, so the figures are not of allowances" >&2
+  exit 1
+fi
 echo "attache / always-allow: $summary"

@@ -22,63 +22,85 @@ pub(super) struct Line<'a> {
     pub(super) writer: &'a str,
     pub(super) tenant: &'a str,
     pub(super) prev_hash: &'a Digest,
-    /// Absent while it is being computed.
-    pub(super) hash: Option<&'a Digest>,
 }
 
-impl Serialize for Line<'_> {
-    #[expect(clippy::too_many_lines, reason = "one for each member")]
+/// The members whose names come before `hash`. Never empty.
+struct Before<'a>(&'a Line<'a>);
+
+/// The members whose names come after `hash`. Never empty.
+struct After<'a>(&'a Line<'a>);
+
+impl Line<'_> {
+    /// Appends the line to `out`, without a line feed, and gives its hash back.
+    ///
+    /// Every member is written once: the hash is taken over what stands on both sides of it, joined by a comma. On an
+    /// error `out` may hold a part of the line.
+    pub(super) fn seal(&self, out: &mut Vec<u8>) -> Result<Digest, serde_json::Error> {
+        let begin = out.len();
+        serde_json::to_writer(&mut *out, &Before(self))?;
+        // The end of the object.
+        out.pop();
+        let before = out.len();
+        out.extend_from_slice(HASH);
+        let digits = out.len();
+        out.extend_from_slice(&[b'0'; Digest::DIGITS]);
+        out.push(b'"');
+        let after = out.len();
+        serde_json::to_writer(&mut *out, &After(self))?;
+        if let Some(brace) = out.get_mut(after) {
+            *brace = b',';
+        }
+        let part = |range| out.get(range).unwrap_or_default();
+        let hash = Digest::of([
+            self.prev_hash.as_bytes(),
+            part(begin..before),
+            part(after..out.len()),
+        ]);
+        if let Some(place) = out.get_mut(digits..digits + Digest::DIGITS) {
+            place.copy_from_slice(hash.as_str().as_bytes());
+        }
+        Ok(hash)
+    }
+}
+
+impl Serialize for Before<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self {
-            entry,
-            id,
-            seq,
-            writer,
-            tenant,
-            prev_hash,
-            hash,
-        } = self;
         let Entry {
-            time,
-            arrival: _,
-            repeats,
-            record,
-        } = entry;
+            repeats, record, ..
+        } = self.0.entry;
         let Record {
             event_type,
-            result,
             actor,
-            subject,
             delegation_chain,
             action,
-            resource,
-            tier,
-            reason_code,
-            message,
-            policy,
             decision_id,
-            target,
             audience,
-            http,
-            request_id,
-            trace_id,
-            source,
             destination,
-            pep,
-            mode,
-            would_be,
-            latency,
             cached,
             details,
+            // These come after. A new field does not compile here until it is in one of the two.
+            result: _,
+            subject: _,
+            resource: _,
+            tier: _,
+            reason_code: _,
+            message: _,
+            policy: _,
+            target: _,
+            http: _,
+            request_id: _,
+            trace_id: _,
+            source: _,
+            pep: _,
+            mode: _,
+            would_be: _,
+            latency: _,
         } = record;
+        let writer = self.0.writer;
         let actor = ActorOf { actor, writer };
-        let action = action.as_ref().map(|action| bounded(action.as_str()));
-        let resource = resource.as_ref().map(|resource| bounded(resource.as_str()));
-        let latency = latency.map(|latency| {
-            u64::try_from(latency.as_micros())
-                .unwrap_or(u64::MAX)
-                .min(MAX_EXACT)
-        });
+        let action = action.as_ref().map(|it| bounded(it.as_str()));
+        let count = repeats.as_ref().map(|Repeats { count, .. }| count);
+        let details = (!details.is_empty()).then_some(details);
 
         // In the order of RFC 8785: by name.
         let mut map = serializer.serialize_map(None)?;
@@ -86,50 +108,62 @@ impl Serialize for Line<'_> {
         map.serialize_entry("actor", &actor)?;
         optional(&mut map, "audience", audience.as_ref())?;
         optional(&mut map, "cached", cached.as_ref())?;
-        optional(
-            &mut map,
-            "count",
-            repeats.as_ref().map(|Repeats { count, .. }| count),
-        )?;
+        optional(&mut map, "count", count)?;
         optional(&mut map, "decision_id", decision_id.as_ref())?;
         match (delegation_chain.as_slice(), actor.id()) {
             ([], Some(id)) => map.serialize_entry("delegation_chain", &[id])?,
             (chain, _) => map.serialize_entry("delegation_chain", chain)?,
         }
         optional(&mut map, "destination", destination.as_ref())?;
-        optional(
-            &mut map,
-            "details",
-            (!details.is_empty()).then_some(details),
-        )?;
+        optional(&mut map, "details", details)?;
         map.serialize_entry("event_type", event_type)?;
-        optional(&mut map, "hash", *hash)?;
-        optional(&mut map, "http", http.as_ref())?;
+        map.end()
+    }
+}
+
+impl Serialize for After<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Line {
+            entry,
+            id,
+            seq,
+            writer,
+            tenant,
+            prev_hash,
+        } = self.0;
+        let record = &entry.record;
+        let last_time = entry.repeats.as_ref().map(|it| &it.last_time);
+        let resource = record.resource.as_ref().map(|it| bounded(it.as_str()));
+        let latency = record.latency.map(|latency| {
+            u64::try_from(latency.as_micros())
+                .unwrap_or(u64::MAX)
+                .min(MAX_EXACT)
+        });
+
+        // In the order of RFC 8785: by name.
+        let mut map = serializer.serialize_map(None)?;
+        optional(&mut map, "http", record.http.as_ref())?;
         map.serialize_entry("id", id)?;
-        optional(
-            &mut map,
-            "last_time",
-            repeats.as_ref().map(|Repeats { last_time, .. }| last_time),
-        )?;
+        optional(&mut map, "last_time", last_time)?;
         optional(&mut map, "latency_us", latency.as_ref())?;
-        optional(&mut map, "message", message.as_ref())?;
-        optional(&mut map, "mode", mode.as_ref())?;
-        optional(&mut map, "pep", pep.as_ref())?;
-        optional(&mut map, "policy", policy.as_ref())?;
+        optional(&mut map, "message", record.message.as_ref())?;
+        optional(&mut map, "mode", record.mode.as_ref())?;
+        optional(&mut map, "pep", record.pep.as_ref())?;
+        optional(&mut map, "policy", record.policy.as_ref())?;
         map.serialize_entry("prev_hash", prev_hash)?;
-        optional(&mut map, "reason_code", reason_code.as_ref())?;
-        optional(&mut map, "request_id", request_id.as_ref())?;
+        optional(&mut map, "reason_code", record.reason_code.as_ref())?;
+        optional(&mut map, "request_id", record.request_id.as_ref())?;
         optional(&mut map, "resource", resource.as_ref())?;
-        map.serialize_entry("result", result)?;
+        map.serialize_entry("result", &record.result)?;
         map.serialize_entry("seq", seq)?;
-        optional(&mut map, "source", source.as_ref())?;
-        optional(&mut map, "subject", subject.as_ref())?;
-        optional(&mut map, "target", target.as_ref())?;
+        optional(&mut map, "source", record.source.as_ref())?;
+        optional(&mut map, "subject", record.subject.as_ref())?;
+        optional(&mut map, "target", record.target.as_ref())?;
         map.serialize_entry("tenant", tenant)?;
-        optional(&mut map, "tier", tier.as_ref())?;
-        map.serialize_entry("time", time)?;
-        optional(&mut map, "trace_id", trace_id.as_ref())?;
-        optional(&mut map, "would_be", would_be.as_ref())?;
+        optional(&mut map, "tier", record.tier.as_ref())?;
+        map.serialize_entry("time", &entry.time)?;
+        optional(&mut map, "trace_id", record.trace_id.as_ref())?;
+        optional(&mut map, "would_be", record.would_be.as_ref())?;
         map.serialize_entry("writer", writer)?;
         map.end()
     }
@@ -176,3 +210,6 @@ impl Serialize for ActorOf<'_> {
         map.end()
     }
 }
+
+/// What stands before the digits of the hash.
+const HASH: &[u8] = b",\"hash\":\"";

@@ -52,6 +52,9 @@ pub(super) struct Sealed {
 // === impl Digest ===
 
 impl Digest {
+    /// How many digits a hash is shown as.
+    pub(super) const DIGITS: usize = 64;
+
     /// The hash of `parts` one after the other.
     pub(super) fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hasher = Sha256::new();
@@ -150,23 +153,16 @@ impl<R: Rng> Chain<R> {
             seq: self.seq.saturating_add(1),
         };
         let id = sealed.id.to_string();
-        let mut line = Line {
+        let line = Line {
             entry,
             id: &id,
             seq: sealed.seq,
             writer: &self.writer,
             tenant: &self.tenant,
             prev_hash: &self.head,
-            hash: None,
         };
-        let unhashed = serde_json::to_vec(&line)?;
-        let hash = Digest::of([self.head.as_bytes(), &unhashed]);
-        line.hash = Some(&hash);
         let begin = out.len();
-        if let Err(error) = serde_json::to_writer(&mut *out, &line) {
-            out.truncate(begin);
-            return Err(error);
-        }
+        let hash = line.seal(out).inspect_err(|_cause| out.truncate(begin))?;
         out.push(b'\n');
         self.head = hash;
         self.seq = sealed.seq;
@@ -193,7 +189,11 @@ fn hex(bytes: &[u8]) -> String {
     let mut hex = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         for digit in [byte >> 4, byte & 0xf] {
-            hex.extend(char::from_digit(u32::from(digit), 16));
+            hex.push(char::from(if digit < 10 {
+                b'0' + digit
+            } else {
+                b'a' + digit - 10
+            }));
         }
     }
     hex
