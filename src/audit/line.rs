@@ -41,10 +41,10 @@ impl Line<'_> {
         // The end of the object.
         out.pop();
         let before = out.len();
-        out.extend_from_slice(HASH);
+        begin_text(out, "hash");
         let digits = out.len();
         out.extend_from_slice(&[b'0'; Digest::DIGITS]);
-        out.push(b'"');
+        out.push(QUOTE);
         let after = out.len();
         serde_json::to_writer(&mut *out, &After(self))?;
         if let Some(brace) = out.get_mut(after) {
@@ -180,6 +180,15 @@ fn optional<M: SerializeMap, T: Serialize>(
     }
 }
 
+/// Appends the comma, the name and the opening quote of a further member that is a text.
+fn begin_text(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":\"");
+}
+
+const QUOTE: u8 = b'"';
+
 /// An actor, and the writer that stands for attache itself.
 struct ActorOf<'a> {
     actor: &'a Actor,
@@ -210,6 +219,3 @@ impl Serialize for ActorOf<'_> {
         map.end()
     }
 }
-
-/// What stands before the digits of the hash.
-const HASH: &[u8] = b",\"hash\":\"";
