@@ -37,6 +37,7 @@ use crate::http::{Health, serve_health};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::policy::{EngineKind, Judge, LoadError, Proof, Source};
 use crate::socket::{Address, BindError, Bound, SocketFile};
+use crate::telemetry;
 use crate::tls::{Credentials, Renewal};
 
 pub use circuit::circuit_witness;
@@ -159,6 +160,7 @@ impl App {
         }
         let mut registry = Registry::default();
         register_build_info(&mut registry, fixed.mode);
+        telemetry::register(&mut registry);
         let readiness = Readiness::new();
         let notices = Notices::default();
 
@@ -382,9 +384,7 @@ fn writer_id(clock: &dyn Clock, rng: &mut StdRng) -> String {
 
 /// An engine with what stands around it.
 fn judge(source: Source, fixed: &Fixed, registry: &mut Registry) -> Judge {
-    let rng = rand::make_rng();
-    let full_time = fixed.limits.request_timeout;
-    Judge::new(source, &fixed.policy, full_time, rng, registry)
+    Judge::new(source, &fixed.policy, rand::make_rng(), registry)
 }
 
 /// The engine, proven as far as that goes before anything else is opened.
@@ -396,7 +396,7 @@ fn open_policy(
     let policy = fixed.policy.clone();
     let tls = match policy.engine {
         EngineKind::Embedded => None,
-        EngineKind::Opa => judge::secured(&policy.opa, credentials)
+        EngineKind::Opa => certificates::secured(&policy.opa, credentials)
             .map_err(|error| StartError::Policy(vec![error]))?,
     };
     let source = policy.open(fixed.base.clone(), tls, registry);

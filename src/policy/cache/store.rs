@@ -40,8 +40,11 @@ pub(super) enum Recalled {
 
 #[derive(Debug)]
 struct Entry {
-    /// As given out; without `cacheable`, only that.
-    verdict: Verdict,
+    /// As given out; nothing where only that is remembered, that it is not to be kept.
+    verdict: Option<Verdict>,
+    /// The content of the policy that answered.
+    revision: Arc<str>,
+    answer: Answer,
     /// When the engine was asked.
     asked: Instant,
     /// The first moment at which it answers no more.
@@ -87,40 +90,33 @@ impl Store {
         now: Instant,
     ) -> Option<Recalled> {
         let entry = self.entries.get(key)?;
-        let in_time = now < entry.expires
-            && terms
-                .ttl
-                .is_none_or(|ttl| now.duration_since(entry.asked) < ttl);
-        if !in_time || *entry.verdict.revision != *revision {
+        // By the asker's own terms as well: those that it was made on may have been longer, or be no more.
+        let longest = self.longest(terms, entry.answer);
+        let in_time = now < entry.expires && now.duration_since(entry.asked) < longest;
+        if !in_time || *entry.revision != *revision {
             return None;
         }
-        Some(if entry.verdict.cacheable {
-            Recalled::Verdict(entry.verdict.clone())
-        } else {
-            Recalled::NotKept
-        })
+        let verdict = entry.verdict.clone();
+        Some(verdict.map_or(Recalled::NotKept, Recalled::Verdict))
     }
 
     /// Remembers what the engine said when it was asked at `asked`.
     pub(super) fn keep(&self, key: Key, verdict: &Verdict, terms: &Terms, asked: Instant) {
-        let ttl = terms.ttl.unwrap_or(self.ttl);
-        let ttl = match verdict.answer {
-            Answer::Allow => ttl,
-            Answer::Deny | Answer::Undefined => ttl.min(self.deny_ttl),
-        };
+        let ttl = self.longest(terms, verdict.answer);
         if ttl == Duration::ZERO {
             return;
         }
         let expires = asked + self.shortened(ttl);
         let expires = terms.not_after.map_or(expires, |end| end.min(expires));
-        let texts = [&verdict.reason, &verdict.policy_id];
-        let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
-        let size = key.size() + texts;
+        let kept = verdict.cacheable.then(|| Verdict {
+            cached: true,
+            ..verdict.clone()
+        });
+        let size = key.size() + kept.as_ref().map_or(0, size_of_words);
         let entry = Entry {
-            verdict: Verdict {
-                cached: true,
-                ..verdict.clone()
-            },
+            verdict: kept,
+            revision: Arc::clone(&verdict.revision),
+            answer: verdict.answer,
             asked,
             expires,
             places: u64::try_from(size.div_ceil(PLACE)).unwrap_or(u64::MAX),
@@ -128,6 +124,15 @@ impl Store {
         self.entries.insert(key, Arc::new(entry));
         let count = i64::try_from(self.entries.len()).unwrap_or(i64::MAX);
         self.metrics.entries.set(count);
+    }
+
+    /// How long an answer may be used by an asker with `terms`.
+    fn longest(&self, terms: &Terms, answer: Answer) -> Duration {
+        let ttl = terms.ttl.unwrap_or(self.ttl);
+        match answer {
+            Answer::Allow => ttl,
+            Answer::Deny | Answer::Undefined => ttl.min(self.deny_ttl),
+        }
     }
 
     /// At least half of `ttl`, at random: entries made in one moment expire over half of their time (C20).
@@ -140,6 +145,14 @@ impl Store {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
+}
+
+/// Bytes of what a verdict says beside its answer.
+fn size_of_words(verdict: &Verdict) -> usize {
+    let texts = [&verdict.reason, &verdict.policy_id];
+    let texts = texts.into_iter().flatten().map(|text| text.len());
+    let shaping = verdict.shaping.as_ref().map(|shaping| shaping.size());
+    texts.chain(shaping).sum()
 }
 
 /// Weighs entries by the places they take.
