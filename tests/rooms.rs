@@ -96,6 +96,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("pem", &["identity"]),
     ("quick_cache", &["identity", "policy"]),
     ("serde_saphyr", &["config", "policy"]),
+    ("tracing_appender", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("clap", &["cli", "main"]),
     ("mimalloc", &["main"]),

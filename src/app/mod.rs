@@ -37,6 +37,7 @@ use crate::http::{Health, serve_health};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::policy::{EngineKind, Judge, LoadError, Proof, Source};
 use crate::socket::{Address, BindError, Bound, SocketFile};
+use crate::telemetry;
 use crate::tls::{Credentials, Renewal};
 
 pub use circuit::circuit_witness;
@@ -159,6 +160,7 @@ impl App {
         }
         let mut registry = Registry::default();
         register_build_info(&mut registry, fixed.mode);
+        telemetry::register(&mut registry);
         let readiness = Readiness::new();
         let notices = Notices::default();
 

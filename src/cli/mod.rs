@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
+use crate::telemetry::say;
 use crate::text::sentence;
 
 /// Sidecar authorizer for service meshes: beside Envoy, for humans and agents alike.
@@ -86,12 +87,8 @@ impl ConfigSource {
 }
 
 /// Prints an error with its causes to standard error.
-#[expect(
-    clippy::print_stderr,
-    reason = "errors of commands are for the person at the terminal"
-)]
 fn complain(error: &dyn std::error::Error) {
-    eprintln!("error: {}", sentence(error));
+    say(&format!("error: {}", sentence(error)));
 }
 
 /// A runtime on this thread, for commands that wait for something.

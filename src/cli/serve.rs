@@ -8,7 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
 use crate::clock::SystemClock;
+use crate::config::Config;
 use crate::lifecycle::Shutdown;
+use crate::telemetry;
 
 use super::{ConfigSource, complain};
 
@@ -32,6 +34,12 @@ impl Serve {
             Err(code) => return code,
         };
         config.fixed.telemetry.start_logging();
+        let code = self.serve(config);
+        telemetry::finish();
+        code
+    }
+
+    fn serve(self, config: Config) -> ExitCode {
         // Decisions have their own threads; this one keeps probes, reloads and signals.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

@@ -1,6 +1,12 @@
 //! What operators see while it runs: structured logs on standard error. Metrics are kept by the rooms that count.
+//!
+//! A thread of its own writes them ([`lines`]): whoever logs never waits for whoever reads, and loses lines instead.
+
+mod lines;
 
 use std::io::IsTerminal as _;
+
+pub use lines::{finish, register, say};
 
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
@@ -52,8 +58,12 @@ pub enum LogLevel {
 }
 
 impl Config {
-    /// Starts writing logs to standard error. Only the first call in a process has an effect.
+    /// Starts writing logs to standard error, panics included, until [`finish`]. Only the first call in a process has an
+    /// effect.
     pub fn start_logging(&self) {
+        let Some(lines) = lines::start() else {
+            return;
+        };
         let level = match self.log.level {
             LogLevel::Error => LevelFilter::ERROR,
             LogLevel::Warn => LevelFilter::WARN,
@@ -63,7 +73,7 @@ impl Config {
         };
         let builder = tracing_subscriber::fmt()
             .with_max_level(level)
-            .with_writer(std::io::stderr)
+            .with_writer(lines)
             // It would say so on standard error, and panic where that can't be written: whatever collects logs may go away.
             .log_internal_errors(false)
             // Colours are for a person at a terminal, not for a file.
@@ -74,5 +84,13 @@ impl Config {
             LogFormat::Json => builder.json().flatten_event(true).try_init(),
             LogFormat::Text => builder.try_init(),
         };
+        // The usual one writes to standard error itself, and waits for it.
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(ToString::to_string);
+            let payload = panic.payload();
+            let formatted = payload.downcast_ref().map(String::as_str);
+            let words = formatted.or_else(|| payload.downcast_ref().copied());
+            tracing::error!(place, words, "a thread panicked");
+        }));
     }
 }

@@ -429,3 +429,26 @@ async fn a_log_that_nobody_takes_costs_no_decision_and_no_record() {
         assert!(trail.contains(event), "{event}: {trail}");
     }
 }
+
+/// Nobody reads standard error, and its pipe is full.
+#[tokio::test]
+async fn a_log_that_nobody_reads_costs_no_record() {
+    let (dir, file) = Plan::default().lay_out();
+    let socket = dir.path().join("authz.sock");
+    let mut child = serve(&file, &socket).await;
+    let _kept = child.stderr.take();
+    let address = Address::Unix {
+        path: socket,
+        mode: 0o660,
+    };
+    let mut wire = Wire::connect(&address).await;
+    for at in 0..2000 {
+        let frame = framed(&ask("GET", &format!("/nowhere/{at}")).encode_to_vec());
+        assert!(!wire.call(CHECK, &[], frame).await.answer().is_allowed());
+    }
+    signal(&child, "TERM").await;
+    let said = ended_within(child, Duration::from_secs(20)).await;
+    assert_eq!(said.code, Some(0));
+    let trail = fs::read_to_string(dir.path().join("audit.jsonl")).unwrap();
+    assert!(trail.contains("audit.stopped"));
+}
