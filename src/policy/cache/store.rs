@@ -40,8 +40,10 @@ pub(super) enum Recalled {
 
 #[derive(Debug)]
 struct Entry {
-    /// As given out; without `cacheable`, only that.
-    verdict: Verdict,
+    /// As given out; nothing where only that is remembered, that it is not to be kept.
+    verdict: Option<Verdict>,
+    /// The content of the policy that answered.
+    revision: Arc<str>,
     /// When the engine was asked.
     asked: Instant,
     /// The first moment at which it answers no more.
@@ -91,14 +93,11 @@ impl Store {
             && terms
                 .ttl
                 .is_none_or(|ttl| now.duration_since(entry.asked) < ttl);
-        if !in_time || *entry.verdict.revision != *revision {
+        if !in_time || *entry.revision != *revision {
             return None;
         }
-        Some(if entry.verdict.cacheable {
-            Recalled::Verdict(entry.verdict.clone())
-        } else {
-            Recalled::NotKept
-        })
+        let verdict = entry.verdict.clone();
+        Some(verdict.map_or(Recalled::NotKept, Recalled::Verdict))
     }
 
     /// Remembers what the engine said when it was asked at `asked`.
@@ -113,14 +112,14 @@ impl Store {
         }
         let expires = asked + self.shortened(ttl);
         let expires = terms.not_after.map_or(expires, |end| end.min(expires));
-        let texts = [&verdict.reason, &verdict.policy_id];
-        let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
-        let size = key.size() + texts;
+        let kept = verdict.cacheable.then(|| Verdict {
+            cached: true,
+            ..verdict.clone()
+        });
+        let size = key.size() + kept.as_ref().map_or(0, size_of_words);
         let entry = Entry {
-            verdict: Verdict {
-                cached: true,
-                ..verdict.clone()
-            },
+            verdict: kept,
+            revision: Arc::clone(&verdict.revision),
             asked,
             expires,
             places: u64::try_from(size.div_ceil(PLACE)).unwrap_or(u64::MAX),
@@ -140,6 +139,14 @@ impl Store {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
+}
+
+/// Bytes of what a verdict says beside its answer.
+fn size_of_words(verdict: &Verdict) -> usize {
+    let texts = [&verdict.reason, &verdict.policy_id];
+    let texts = texts.into_iter().flatten().map(|text| text.len());
+    let shaping = verdict.shaping.as_ref().map(|shaping| shaping.size());
+    texts.chain(shaping).sum()
 }
 
 /// Weighs entries by the places they take.

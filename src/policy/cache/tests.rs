@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{advance, sleep};
 
 use super::*;
-use crate::policy::{Answer, EmbeddedEngine, Input, InputForm, Program, Sources, Terms};
+use crate::policy::{Answer, EmbeddedEngine, Input, InputForm, Program, Shaping, Sources, Terms};
 
 const TTL: Duration = Duration::from_secs(60);
 const DENY_TTL: Duration = Duration::from_secs(5);
@@ -553,6 +553,81 @@ async fn size_bounds_entries_and_their_memory() {
         );
         let evicted = usize::try_from(cache.memory().metrics.evictions.get()).unwrap();
         assert_eq!(evicted, 2_000 - kept);
+    }
+}
+
+/// Says much in the words of opa-envoy-plugin.
+#[derive(Debug)]
+struct Verbose(fn(String) -> Shaping, bool);
+
+#[async_trait::async_trait]
+impl PolicyEngine for Verbose {
+    async fn evaluate(&self, _query: Query) -> Result<Verdict, PolicyError> {
+        let shaping = (self.0)("x".repeat(64 * 1024));
+        Ok(Verdict {
+            answer: Answer::Deny,
+            reason: None,
+            policy_id: None,
+            tier: None,
+            shaping: Some(Arc::new(shaping)),
+            revision: self.revision(),
+            cacheable: self.1,
+            cached: false,
+        })
+    }
+
+    async fn health(&self) -> Result<(), PolicyError> {
+        Ok(())
+    }
+
+    fn revision(&self) -> Arc<str> {
+        "r1".into()
+    }
+}
+
+async fn kept_of(verbose: Verbose) -> usize {
+    let rng = StdRng::seed_from_u64(7);
+    let registry = &mut Registry::default();
+    let cache = Cached::new(Arc::new(verbose), &config(), FULL_TIME, rng, registry);
+    for number in 0..500 {
+        cache.evaluate(about(&format!("/{number}"))).await.unwrap();
+    }
+    cache.memory().store.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_shapes_answers_takes_room_like_everything_else() {
+    let shapings: [fn(String) -> Shaping; 5] = [
+        |text| Shaping {
+            body: Some(text),
+            ..Shaping::default()
+        },
+        |text| Shaping {
+            headers: vec![("x".to_owned(), text)],
+            ..Shaping::default()
+        },
+        |text| Shaping {
+            removed_headers: vec![text],
+            ..Shaping::default()
+        },
+        |text| Shaping {
+            query: vec![(text, "x".to_owned())],
+            ..Shaping::default()
+        },
+        |text| Shaping {
+            metadata: Some(
+                [("a".to_owned(), serde_json::json!([{"b": text}]))]
+                    .into_iter()
+                    .collect(),
+            ),
+            ..Shaping::default()
+        },
+    ];
+    for shaping in shapings {
+        let kept = kept_of(Verbose(shaping, true)).await;
+        assert!((1..=1000 / 64).contains(&kept), "{kept} of 64 KiB in 1000");
+        // Of what is not to be kept, nothing is.
+        assert_eq!(kept_of(Verbose(shaping, false)).await, 500);
     }
 }
 

@@ -35,6 +35,37 @@ impl Shaping {
     ///
     /// Each takes up to three messages within each other, and a proxy reads 100 at most: what it can't read is no denial.
     pub const METADATA_LEVELS: usize = 16;
+
+    /// Bytes of memory, about.
+    pub(in crate::policy) fn size(&self) -> usize {
+        let pairs = [&self.headers, &self.response_headers, &self.query];
+        let pairs = pairs.into_iter().flatten();
+        let pairs: usize = pairs.map(|(name, value)| text(name) + text(value)).sum();
+        let removed: usize = self.removed_headers.iter().map(|name| text(name)).sum();
+        let body = self.body.as_ref().map_or(0, String::len);
+        let metadata = self.metadata.as_ref().map_or(0, members);
+        size_of::<Self>() + pairs + removed + body + metadata
+    }
+}
+
+fn text(text: &str) -> usize {
+    size_of::<String>() + text.len()
+}
+
+/// Not deeper than [`Shaping::METADATA_LEVELS`].
+fn members(object: &Map<String, Json>) -> usize {
+    let members = object.iter();
+    members.map(|(name, value)| text(name) + json(value)).sum()
+}
+
+fn json(value: &Json) -> usize {
+    let content = match value {
+        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+        Json::String(text) => text.len(),
+        Json::Array(items) => items.iter().map(json).sum(),
+        Json::Object(object) => members(object),
+    };
+    size_of::<Json>() + content
 }
 
 /// A [`Shaping`] that is being read.
