@@ -44,6 +44,7 @@ struct Entry {
     verdict: Option<Verdict>,
     /// The content of the policy that answered.
     revision: Arc<str>,
+    answer: Answer,
     /// When the engine was asked.
     asked: Instant,
     /// The first moment at which it answers no more.
@@ -89,10 +90,9 @@ impl Store {
         now: Instant,
     ) -> Option<Recalled> {
         let entry = self.entries.get(key)?;
-        let in_time = now < entry.expires
-            && terms
-                .ttl
-                .is_none_or(|ttl| now.duration_since(entry.asked) < ttl);
+        // By the asker's own terms as well: those that it was made on may have been longer, or be no more.
+        let longest = self.longest(terms, entry.answer);
+        let in_time = now < entry.expires && now.duration_since(entry.asked) < longest;
         if !in_time || *entry.revision != *revision {
             return None;
         }
@@ -102,11 +102,7 @@ impl Store {
 
     /// Remembers what the engine said when it was asked at `asked`.
     pub(super) fn keep(&self, key: Key, verdict: &Verdict, terms: &Terms, asked: Instant) {
-        let ttl = terms.ttl.unwrap_or(self.ttl);
-        let ttl = match verdict.answer {
-            Answer::Allow => ttl,
-            Answer::Deny | Answer::Undefined => ttl.min(self.deny_ttl),
-        };
+        let ttl = self.longest(terms, verdict.answer);
         if ttl == Duration::ZERO {
             return;
         }
@@ -120,6 +116,7 @@ impl Store {
         let entry = Entry {
             verdict: kept,
             revision: Arc::clone(&verdict.revision),
+            answer: verdict.answer,
             asked,
             expires,
             places: u64::try_from(size.div_ceil(PLACE)).unwrap_or(u64::MAX),
@@ -127,6 +124,15 @@ impl Store {
         self.entries.insert(key, Arc::new(entry));
         let count = i64::try_from(self.entries.len()).unwrap_or(i64::MAX);
         self.metrics.entries.set(count);
+    }
+
+    /// How long an answer may be used by an asker with `terms`.
+    fn longest(&self, terms: &Terms, answer: Answer) -> Duration {
+        let ttl = terms.ttl.unwrap_or(self.ttl);
+        match answer {
+            Answer::Allow => ttl,
+            Answer::Deny | Answer::Undefined => ttl.min(self.deny_ttl),
+        }
     }
 
     /// At least half of `ttl`, at random: entries made in one moment expire over half of their time (C20).
