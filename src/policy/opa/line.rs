@@ -2,7 +2,8 @@
 //!
 //! Nothing of a question ever becomes part of an address. What came is read by `answer`; how it comes is `wire`'s.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -40,6 +41,10 @@ pub(super) struct Line {
     id: String,
     /// What OPA last said of its policy, and the revision made of it.
     known: ArcSwap<(Provenance, Arc<str>)>,
+    /// The number of the last question that was sent.
+    sent: AtomicU64,
+    /// The number of the question whose answer taught what is known. Held while `known` is replaced.
+    taught_by: Mutex<u64>,
 }
 
 /// How OPA is reached and addressed: what settings and files amount to.
@@ -122,6 +127,8 @@ impl Line {
             tls: terms.tls,
             places: Semaphore::new(opa.max_in_flight),
             known: ArcSwap::from_pointee((Provenance::default(), id.clone().into())),
+            sent: AtomicU64::new(0),
+            taught_by: Mutex::new(0),
             id,
             opa,
             material,
@@ -148,11 +155,12 @@ impl Line {
             .map_err(|error| PolicyError::Evaluation(sentence(&error)))?;
         let mut request = self.request(Method::POST, &self.address.decision);
         *request.body_mut() = Some(body.into());
+        let number = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
         let Reply { status, body } = self.wire.exchange(request).await?;
         let document = answer::read(status, &body)?;
         let missing = document.provenance.lacks(&self.opa.bundles);
         let missing = missing.map(|name| format!("bundle `{name}` is not active in OPA"));
-        let revision = self.learn(document.provenance);
+        let revision = self.learn(number, document.provenance);
         if let Some(fault) = missing {
             return Err(PolicyError::Evaluation(fault));
         }
@@ -195,8 +203,19 @@ impl Line {
         request
     }
 
-    /// Remembers what OPA says of its policy; the revision made of it comes back.
-    fn learn(&self, provenance: Provenance) -> Arc<str> {
+    /// Remembers what OPA says of its policy in the answer to a question; the revision made of it comes back.
+    ///
+    /// Answers overtake each other. One to a question that was sent earlier than another whose answer is known says nothing
+    /// of the policy that decides now.
+    fn learn(&self, number: u64, provenance: Provenance) -> Arc<str> {
+        let mut taught_by = self
+            .taught_by
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_news = number > *taught_by;
+        if is_news {
+            *taught_by = number;
+        }
         let known = self.known.load();
         if known.0 == provenance {
             return Arc::clone(&known.1);
@@ -206,8 +225,10 @@ impl Line {
             "" => self.id.clone().into(),
             words => format!("{}:{words}", self.id).into(),
         };
-        self.known
-            .store(Arc::new((provenance, Arc::clone(&revision))));
+        if is_news {
+            let known = (provenance, Arc::clone(&revision));
+            self.known.store(Arc::new(known));
+        }
         revision
     }
 }

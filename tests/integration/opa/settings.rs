@@ -16,8 +16,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::ask as question;
-use crate::harness::house::eventually_async;
-use crate::harness::opa::{FaultyOpa, reply, says};
+use crate::harness::house::{eventually, eventually_async};
+use crate::harness::opa::{FaultyOpa, Step, reply, says};
 use crate::harness::pki::{Authority, Identity, Leaf};
 use crate::harness::{House, Plan, ask};
 
@@ -476,4 +476,31 @@ async fn settings_that_can_not_be_used_leave_the_old_ones_in_force() {
         "{record}"
     );
     assert_eq!(house.word(ask("GET", "/documents/1")).await, "allow");
+}
+
+/// C13: an answer that was on its way for long says nothing of what OPA decides by now.
+#[tokio::test]
+async fn a_late_answer_of_an_older_policy_does_not_bring_its_revision_back() {
+    let body = |name: &str| {
+        reply(&format!(
+            r#"{{"result": true, "provenance": {{"bundles": {{"authz": {{"revision": "{name}"}}}}}}}}"#
+        ))
+    };
+    let slow = vec![
+        Step::Wait(Duration::from_millis(300)),
+        Step::Send(body("v1")),
+    ];
+    let opa = FaultyOpa::start_with([slow, vec![Step::Send(body("v2"))]]).await;
+    let engine = super::engine(&opa.policy(""));
+    let second = async {
+        eventually("the first question", || {
+            (opa.questions().len() == 1).then_some(())
+        })
+        .await;
+        super::ask(&engine).await.unwrap()
+    };
+    let (first, second) = tokio::join!(super::ask(&engine), second);
+    assert!(first.unwrap().revision.ends_with("authz=v1"));
+    assert!(second.revision.ends_with("authz=v2"));
+    assert_eq!(engine.revision(), second.revision);
 }
