@@ -384,9 +384,7 @@ fn writer_id(clock: &dyn Clock, rng: &mut StdRng) -> String {
 
 /// An engine with what stands around it.
 fn judge(source: Source, fixed: &Fixed, registry: &mut Registry) -> Judge {
-    let rng = rand::make_rng();
-    let full_time = fixed.limits.request_timeout;
-    Judge::new(source, &fixed.policy, full_time, rng, registry)
+    Judge::new(source, &fixed.policy, rand::make_rng(), registry)
 }
 
 /// The engine, proven as far as that goes before anything else is opened.

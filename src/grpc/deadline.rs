@@ -13,6 +13,7 @@ pub(super) fn deadline(arrived: Instant, metadata: &MetadataMap, limit: Duration
     Deadline {
         at: arrived + budget,
         cut_short: budget < limit,
+        limit,
     }
 }
 

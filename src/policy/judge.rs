@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use rand::rngs::StdRng;
@@ -80,11 +79,10 @@ impl Config {
 fn around<E: PolicyEngine + 'static>(
     engine: Arc<E>,
     config: &Config,
-    full_time: Duration,
     rng: StdRng,
     registry: &mut Registry,
 ) -> Arc<dyn PolicyEngine> {
-    let cached = Cached::new(engine, &config.cache, full_time, rng, registry);
+    let cached = Cached::new(engine, &config.cache, rng, registry);
     if config.default_deny {
         Arc::new(cached)
     } else {
@@ -93,20 +91,11 @@ fn around<E: PolicyEngine + 'static>(
 }
 
 impl Judge {
-    /// Puts around an engine what `config` says. `full_time` is the longest that an asker waits who sets no limit of its
-    /// own, and `rng` spreads the moments at which remembered verdicts expire.
-    pub fn new(
-        source: Source,
-        config: &Config,
-        full_time: Duration,
-        rng: StdRng,
-        registry: &mut Registry,
-    ) -> Self {
+    /// Puts around an engine what `config` says. `rng` spreads the moments at which remembered verdicts expire.
+    pub fn new(source: Source, config: &Config, rng: StdRng, registry: &mut Registry) -> Self {
         let engine = match &source {
-            Source::Embedded(engine) => {
-                around(Arc::clone(engine), config, full_time, rng, registry)
-            }
-            Source::Opa(breaker) => around(Arc::clone(breaker), config, full_time, rng, registry),
+            Source::Embedded(engine) => around(Arc::clone(engine), config, rng, registry),
+            Source::Opa(breaker) => around(Arc::clone(breaker), config, rng, registry),
         };
         Self { engine, source }
     }

@@ -34,6 +34,8 @@ pub struct Deadline {
     pub at: Instant,
     /// Whether the asker set it, sooner than our own limit would have: a call that ends so says nothing of the engine.
     pub cut_short: bool,
+    /// Our own limit for such a question, whoever asks.
+    pub limit: Duration,
 }
 
 impl Deadline {
@@ -42,7 +44,13 @@ impl Deadline {
         Self {
             at: Instant::now() + limit,
             cut_short: false,
+            limit,
         }
+    }
+
+    /// Until when an engine is waited for: a little less, so that the asker still hears whose fault it was.
+    pub fn last_word(self) -> Instant {
+        self.at.checked_sub(WORD).unwrap_or(self.at)
     }
 
     /// Whether the time is up.
@@ -50,3 +58,6 @@ impl Deadline {
         Instant::now() >= self.at
     }
 }
+
+/// The time that saying so takes, where there was no answer.
+const WORD: Duration = Duration::from_millis(2);

@@ -418,6 +418,7 @@ async fn a_deadline_that_is_over_is_a_denial_where_policy_would_be_asked() {
     let over = Deadline {
         at: tokio::time::Instant::now(),
         cut_short: true,
+        limit: INQUIRY_TIME,
     };
     for (resource, word, policy_id) in [
         ("documents/1", "deadline_exceeded", Some("error-fallback")),

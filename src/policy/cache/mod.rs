@@ -3,7 +3,7 @@
 //! A verdict answers again for an equal input ([`key`]), within its time ([`store`]) and at the revision that gave it;
 //! whether the engine could be asked meanwhile makes no difference. Questions with an equal input that come while the
 //! engine is asked wait for the same answer ([`flights`]). That call is nobody's: it goes on when whoever caused it goes
-//! away, and ends at a time that no asker's shorter one brings forward.
+//! away, and ends after our own limit for such a question, however long the askers wait.
 //!
 //! Errors reach those who waited for that call and are never kept. Where anything here can't be done (no room, a question
 //! too large, an engine that changes at every look), the engine is asked as if there were no cache.
@@ -42,26 +42,16 @@ struct Memory {
     store: Store,
     flights: Arc<Flights>,
     metrics: Metrics,
-    /// How long a call of the engine may take, whoever waits for it.
-    full_time: Duration,
 }
 
 impl<E: PolicyEngine + ?Sized> Cached<E> {
-    /// Puts a cache before `engine`. `full_time` is the longest that an asker waits who sets no limit of its own, and `rng`
-    /// spreads the moments at which entries expire.
-    pub fn new(
-        engine: Arc<E>,
-        config: &CacheConfig,
-        full_time: Duration,
-        rng: StdRng,
-        registry: &mut Registry,
-    ) -> Self {
+    /// Puts a cache before `engine`. `rng` spreads the moments at which entries expire.
+    pub fn new(engine: Arc<E>, config: &CacheConfig, rng: StdRng, registry: &mut Registry) -> Self {
         let metrics = Metrics::new(registry);
         let memory = config.is_on().then(|| Memory {
             store: Store::new(config, rng, &metrics),
             flights: Arc::default(),
             metrics,
-            full_time,
         });
         Self {
             engine,
@@ -104,9 +94,13 @@ impl<E: PolicyEngine + ?Sized> Cached<E> {
                     (flight, false)
                 }
             };
-            // Its sender is gone without a word where the engine panicked or the runtime ends.
-            let landed = flight.await.map_err(|_lost| PolicyError::Interrupted)?;
-            let verdict = landed.map_err(PolicyError::Shared)?;
+            let landed = timeout_at(query.deadline.last_word(), flight).await;
+            let cut_short = query.deadline.cut_short;
+            let verdict = landed
+                .map_err(|_elapsed| PolicyError::TimedOut { cut_short })?
+                // Its sender is gone without a word where the engine panicked or the runtime ends.
+                .map_err(|_lost| PolicyError::Interrupted)?
+                .map_err(PolicyError::Shared)?;
             if *verdict.revision != *self.engine.revision() {
                 continue;
             }
@@ -129,28 +123,13 @@ impl<E: PolicyEngine + ?Sized> Cached<E> {
         let (engine, memory) = (Arc::clone(&self.engine), Arc::clone(memory));
         tokio::spawn(async move {
             let begun = Instant::now();
-            let Query {
-                input,
-                deadline,
-                terms,
-            } = query;
-            let full = Deadline {
-                at: begun + memory.full_time,
-                cut_short: false,
-            };
-            // What one asker cut short is whole for the others; one that waits longer than usual keeps its own.
-            let hurried = deadline.cut_short && deadline.at < full.at;
-            let deadline = if hurried { full } else { deadline };
-            let asked = Query {
-                input,
-                deadline,
-                terms,
-            };
+            let terms = query.terms;
+            // What one asker cut short, or had spent before it came here, is whole for the others.
+            let deadline = Deadline::after(query.deadline.limit);
+            let asked = Query { deadline, ..query };
             let outcome = match timeout_at(deadline.at, engine.evaluate(asked)).await {
                 Ok(outcome) => outcome,
-                Err(_elapsed) => Err(PolicyError::TimedOut {
-                    cut_short: deadline.cut_short,
-                }),
+                Err(_elapsed) => Err(PolicyError::TimedOut { cut_short: false }),
             };
             if let Ok(verdict) = &outcome {
                 memory.store.keep(key, verdict, &terms, begun);

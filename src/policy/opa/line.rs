@@ -184,11 +184,9 @@ impl Line {
     }
 
     /// Until when an answer is waited for, and what it is if none came.
-    ///
-    /// That is a little less than the asker waits: the error that says whose fault it was must be heard.
     fn budget(&self, asked: Deadline, now: Instant) -> (Instant, PolicyError) {
         let ours = now + self.opa.timeout;
-        let theirs = asked.at.checked_sub(WORD).unwrap_or(now);
+        let theirs = asked.last_word();
         let cut_short = theirs < ours && asked.cut_short;
         (ours.min(theirs), PolicyError::TimedOut { cut_short })
     }
@@ -238,6 +236,3 @@ fn digest(text: &str) -> String {
     let start = digest.first_chunk().copied().unwrap_or_default();
     format!("{:016x}", u64::from_be_bytes(start))
 }
-
-/// The time that saying so takes, where there was no answer.
-const WORD: std::time::Duration = std::time::Duration::from_millis(2);

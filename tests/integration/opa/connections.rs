@@ -179,6 +179,7 @@ async fn a_timeout_counts_only_where_the_call_had_its_full_budget() {
         let deadline = Deadline {
             at: Instant::now() + Duration::from_millis(millis),
             cut_short,
+            limit: Duration::from_secs(60),
         };
         let error = engine.evaluate(query(deadline)).await.unwrap_err();
         assert_eq!(

@@ -23,8 +23,6 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rustls::ClientConfig;
 
-use crate::harness::house::PATIENCE;
-
 /// The engine of a `policy` section alone.
 fn engine(policy: &str) -> OpaEngine {
     let config: Config = serde_saphyr::from_str(policy).unwrap();
@@ -37,13 +35,7 @@ fn judge(policy: &str, tls: Option<Arc<ClientConfig>>) -> Judge {
     let config: Config = serde_saphyr::from_str(policy).unwrap();
     let registry = &mut Registry::default();
     let source = config.clone().open(".".into(), tls, registry).unwrap();
-    Judge::new(
-        source,
-        &config,
-        PATIENCE,
-        StdRng::seed_from_u64(7),
-        registry,
-    )
+    Judge::new(source, &config, StdRng::seed_from_u64(7), registry)
 }
 
 fn query(deadline: Deadline) -> Query {
