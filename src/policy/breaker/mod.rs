@@ -11,6 +11,7 @@ mod metrics;
 mod settings;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::time::Instant;
@@ -91,7 +92,7 @@ impl<E> Breaker<E> {
     }
 
     /// Has `listener` hear of every transition from now on, in order and one at a time, while other calls wait to begin: it
-    /// must not block. There is one listener, the first.
+    /// must not block, and what it panics of is logged. There is one listener, the first.
     pub fn report_to(&self, listener: impl Fn(Transition) + Send + Sync + 'static) {
         let listener: Listener = Box::new(listener);
         self.line.listener.get_or_init(|| listener);
@@ -168,13 +169,18 @@ impl Line {
         };
         let endpoint = Arc::clone(&inner.endpoint);
         self.metrics.turned(&endpoint, to);
-        if let Some(listener) = self.listener.get() {
-            listener(Transition {
-                endpoint,
-                to,
-                failures,
-                cause: cause.to_owned(),
-            });
+        let Some(listener) = self.listener.get() else {
+            return;
+        };
+        let transition = Transition {
+            endpoint,
+            to,
+            failures,
+            cause: cause.to_owned(),
+        };
+        // The call must keep its pass, and a report may come from a call that is dropped by a panic.
+        if catch_unwind(AssertUnwindSafe(|| listener(transition))).is_err() {
+            tracing::error!("who listens to the circuit panicked");
         }
     }
 

@@ -258,6 +258,29 @@ async fn a_call_that_was_cut_short_is_neither() {
     assert_eq!(house.states(), []);
 }
 
+/// C22, C23: the calls at which it panics are made all the same, and no place of a probe is lost.
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_panics_changes_nothing() {
+    let script = [[(NOW, Said::Broken); 5], [(NOW, Said::Yes); 5]].concat();
+    let engine = Scripted {
+        script: Mutex::new(script.into()),
+        asked: Mutex::default(),
+    };
+    let metrics = BreakerMetrics::new(&mut Registry::default());
+    let settings = Settings::default();
+    let breaker = Breaker::new(engine, "http://opa:8181", settings, metrics);
+    breaker.report_to(|_transition| panic!("on purpose"));
+    for _ in 0..5 {
+        breaker.evaluate(query(full())).await.unwrap_err();
+    }
+    assert_eq!(breaker.state(), CircuitState::Open);
+    advance(RECOVERY).await;
+    for _ in 0..settings.success_threshold.get() {
+        breaker.evaluate(query(full())).await.unwrap();
+    }
+    assert_eq!(breaker.state(), CircuitState::Closed);
+}
+
 /// C30.
 #[tokio::test(start_paused = true)]
 async fn a_dropped_call_is_neither_and_gives_its_place_back() {
