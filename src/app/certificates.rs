@@ -1,4 +1,5 @@
-//! Our certificates over the life of the process: kept current, not ready without them, said when they are late.
+//! Our certificates over the life of the process: kept current, shown to OPA, not ready without them, said when they are
+//! late.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +7,32 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use crate::lifecycle::{Hold, Notices, Readiness, Shutdown};
-use crate::tls::{Credentials, State};
+use crate::policy::{LoadError, Opa};
+use crate::tls::{ClientConfig, Credentials, Protocols, State};
+
+/// How an OPA is judged that is asked with a certificate of ours, and what it is shown; `None` where it is not.
+///
+/// The material is looked at for every connection, so that what is renewed holds from the next one on.
+pub(super) fn secured(
+    opa: &Opa,
+    credentials: &Credentials,
+) -> Result<Option<Arc<ClientConfig>>, LoadError> {
+    let Some(name) = &opa.tls else {
+        return Ok(None);
+    };
+    let unusable = |fault| LoadError::Listing {
+        name: "policy.opa.tls".to_owned(),
+        fault,
+    };
+    // The configuration was refused where the name is not there; nothing is asked without the certificate all the same.
+    let credential = credentials
+        .get(name)
+        .ok_or_else(|| unusable("names no entry of tls"))?;
+    let config = credential
+        .connector(opa.spiffe_ids.clone(), Protocols::Http)
+        .map_err(|_unsupported| unusable("can't be used with this build's TLS"))?;
+    Ok(Some(Arc::new(config)))
+}
 
 /// Withholds readiness while a certificate is missing, has expired or is renewed by nobody, until a stop begins.
 #[derive(Debug)]

@@ -7,36 +7,11 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::reload::notice_trial;
+use super::reload::{INTERVAL, notice_trial};
 use crate::audit::{Actor, Auditor, Details, EventType, Outcome, Record, Text};
 use crate::lifecycle::{Hold, Notices, Readiness, Shutdown};
-use crate::policy::{Accounting, Answer, Breaker, LoadError, Opa, OpaEngine, PolicyError, Verdict};
+use crate::policy::{Accounting, Answer, Breaker, OpaEngine, PolicyError, Verdict};
 use crate::text::sentence;
-use crate::tls::{ClientConfig, Credentials, Protocols};
-
-/// How an OPA is judged that is asked with a certificate of ours, and what it is shown; `None` where it is not.
-///
-/// The material is looked at for every connection, so that what is renewed holds from the next one on.
-pub(super) fn secured(
-    opa: &Opa,
-    credentials: &Credentials,
-) -> Result<Option<Arc<ClientConfig>>, LoadError> {
-    let Some(name) = &opa.tls else {
-        return Ok(None);
-    };
-    let unusable = |fault| LoadError::Listing {
-        name: "policy.opa.tls".to_owned(),
-        fault,
-    };
-    // The configuration was refused where the name is not there; nothing is asked without the certificate all the same.
-    let credential = credentials
-        .get(name)
-        .ok_or_else(|| unusable("names no entry of tls"))?;
-    let config = credential
-        .connector(opa.spiffe_ids.clone(), Protocols::Http)
-        .map_err(|_unsupported| unusable("can't be used with this build's TLS"))?;
-    Ok(Some(Arc::new(config)))
-}
 
 /// Says how OPA is, until a stop begins.
 #[derive(Debug)]
@@ -77,7 +52,7 @@ impl Watch {
     /// Looks at the files once a second, and asks OPA every `policy.opa.health_interval`.
     pub(super) async fn run(mut self, shutdown: Shutdown) {
         let watching = async {
-            let mut ticks = tokio::time::interval(super::reload::INTERVAL);
+            let mut ticks = tokio::time::interval(INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut next = Instant::now();
             loop {

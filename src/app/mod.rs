@@ -396,7 +396,7 @@ fn open_policy(
     let policy = fixed.policy.clone();
     let tls = match policy.engine {
         EngineKind::Embedded => None,
-        EngineKind::Opa => judge::secured(&policy.opa, credentials)
+        EngineKind::Opa => certificates::secured(&policy.opa, credentials)
             .map_err(|error| StartError::Policy(vec![error]))?,
     };
     let source = policy.open(fixed.base.clone(), tls, registry);

@@ -13,7 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tokio::time::MissedTickBehavior;
 
-use super::judge;
+use super::certificates::secured;
 use crate::audit::{Actor, Auditor, Details, EventType, Outcome, Record, Text};
 use crate::authority::{Authority, Rules};
 use crate::config::{Config, Fixed};
@@ -178,7 +178,7 @@ impl Reloader {
         }
         if opa != self.fixed.policy.opa {
             if let Source::Opa(breaker) = self.rooms.judge.source() {
-                let taken = judge::secured(&opa, &self.rooms.credentials)
+                let taken = secured(&opa, &self.rooms.credentials)
                     .and_then(|tls| breaker.engine().reconfigure(opa.clone(), tls));
                 if let Err(error) = taken {
                     let error = crate::text::sentence(&error);
