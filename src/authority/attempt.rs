@@ -14,7 +14,7 @@ use crate::audit::{
     self, Actor, Destination, Detail, Details, EventType, Http, Policy, Record, Source, Text,
 };
 use crate::clock::Timestamp;
-use crate::identity::Peer;
+use crate::identity::{Asker, Peer};
 use crate::operation::Mode;
 use crate::permission::{Reason, Standing};
 use crate::policy::Shaping;
@@ -160,7 +160,11 @@ impl<'a> Attempt<'a> {
                 .clone()
                 .map(|spiffe_id| Destination { spiffe_id }),
             latency: took,
-            pep: asker.as_ref().and(self.peer).and_then(asking),
+            pep: match asker {
+                Some(Asker::Pep(_)) => self.peer.and_then(asking),
+                // A workload that asks about itself is the actor, and no proxy.
+                Some(Asker::Itself(_)) | None => None,
+            },
             mode: Some(match decision.mode {
                 Mode::Enforce => audit::Mode::Enforce,
                 Mode::Shadow => audit::Mode::Shadow,

@@ -69,6 +69,9 @@ impl Authority {
     ) -> Result<Permit, Denial> {
         let peer = inquiry.peer.as_ref();
         found.asker = peer.map(|peer| asker(rules, peer, now)).transpose()?;
+        if let Some(Asker::Itself(id)) = &found.asker {
+            found.caller = Some(id.clone());
+        }
         // Both are read before either may refuse, so that the record says what was asked.
         let caller = caller(rules, inquiry, found.asker.as_ref());
         let operation = operation(inquiry);
