@@ -182,6 +182,7 @@ async fn metrics_are_openmetrics_and_complete() {
         ("attache_shadowed_routes", "gauge"),
         ("attache_accept_errors", "counter"),
         ("attache_reloads", "counter"),
+        ("attache_log_lines_dropped", "counter"),
         ("attache_audit_records", "counter"),
         ("attache_audit_dropped_records", "counter"),
         ("attache_audit_queue_depth", "gauge"),
