@@ -23,8 +23,8 @@ use crate::permission::{
     Action, Approval, PolicyAnswer, Reason, Resource, Ruling, Standing, Structural, Tier, decide,
 };
 use crate::policy::{
-    Answer, Context, Deadline, ERROR_FALLBACK, Input, InputForm, PolicyEngine, Protocol, Query,
-    RequestInput, Terms,
+    Answer, Context, Deadline, ERROR_FALLBACK, Input, InputForm, PolicyEngine, PolicyError,
+    Protocol, Query, RequestInput, Terms,
 };
 use crate::text::sentence;
 
@@ -221,7 +221,9 @@ impl Authority {
             Err(_elapsed) => {
                 let error = "policy did not answer by the deadline".to_owned();
                 found.unjudged = Some(self.unjudged(error, ERROR_FALLBACK));
-                return PolicyAnswer::Failed(Reason::DeadlineExceeded);
+                // As an engine says it that has the time to.
+                let cut_short = deadline.cut_short;
+                return PolicyAnswer::Failed(PolicyError::TimedOut { cut_short }.reason());
             }
         };
         let answer = match verdict.answer {

@@ -469,7 +469,7 @@ async fn an_engine_that_is_silent_is_a_denial_after_five_seconds() {
         .check(REPORTING, "documents/1", "read", &Map::new())
         .await;
     assert_eq!(begun.elapsed(), INQUIRY_TIME);
-    assert_eq!(decision.reason_code(), Some("deadline_exceeded"));
+    assert_eq!(decision.reason_code(), Some("policy_timeout"));
     assert_eq!(decision.policy_id(), Some("error-fallback"));
 }
 
