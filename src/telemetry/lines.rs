@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -66,7 +66,7 @@ pub fn finish() {
         0 => {}
         dropped => tracing::warn!(dropped, "lines of the log were dropped"),
     }
-    log.flush(FLUSH_TIME);
+    log.flush(LAST_PAUSES);
 }
 
 /// Makes visible in `registry` how many lines were dropped.
@@ -93,21 +93,19 @@ impl Log {
         self.lines.error_counter().dropped_lines()
     }
 
-    /// Waits until what is queued now is written, or `limit` is over; whether it is written.
-    fn flush(&self, limit: Duration) -> bool {
+    /// Waits until what is queued now is written, for so many [`PAUSE`]s; whether it is written.
+    fn flush(&self, pauses: u32) -> bool {
         let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = Instant::now();
         let mut dropped = self.dropped();
         let mut queued = false;
-        while begun.elapsed() < limit {
+        for _ in 0..pauses {
             if !queued {
                 // A mark that finds no room is dropped as any line is.
                 drop(self.lines.clone().write(&[]));
                 queued = self.dropped() == dropped;
                 dropped = self.dropped();
             }
-            let left = limit.saturating_sub(begun.elapsed());
-            if marks.recv_timeout(left.min(PAUSE)).is_ok() {
+            if marks.recv_timeout(PAUSE).is_ok() {
                 return true;
             }
         }
@@ -140,7 +138,7 @@ impl Collector for Dropped {
         let counter = ConstCounter::new(u64::try_from(dropped).unwrap_or(u64::MAX));
         let metric = encoder.encode_descriptor(
             "attache_log_lines_dropped",
-            "Lines of the log that found no room, since nobody read standard error",
+            "Lines of the log that found no room, since nobody read standard error.",
             None,
             counter.metric_type(),
         )?;
@@ -151,10 +149,10 @@ impl Collector for Dropped {
 static LOG: OnceLock<Log> = OnceLock::new();
 /// Lines that wait at most: a few hundred bytes each.
 const QUEUED_LINES: usize = 4096;
-/// For how long the last lines are waited for.
-const FLUSH_TIME: Duration = Duration::from_secs(1);
 /// Between two attempts to find room in a full queue.
 const PAUSE: Duration = Duration::from_millis(20);
+/// For how long the last lines are waited for: a second.
+const LAST_PAUSES: u32 = 50;
 
 #[cfg(test)]
 mod tests {
@@ -195,11 +193,11 @@ mod tests {
         }
         // Four wait, and the thread may hold one more.
         assert!((995..=996).contains(&log.dropped()), "{}", log.dropped());
-        assert!(!log.flush(Duration::from_millis(50)));
+        assert!(!log.flush(2));
         for _ in 0..10 {
             leave.send(()).unwrap();
         }
-        assert!(log.flush(Duration::from_secs(60)));
+        assert!(log.flush(3000));
         assert!(read.lock().unwrap().starts_with(b"0\n1\n2\n3\n"));
     }
 
@@ -213,6 +211,6 @@ mod tests {
         };
         let log = Log::new(reader, 4);
         log.lines.clone().write_all(b"lost\n").unwrap();
-        assert!(log.flush(Duration::from_secs(60)));
+        assert!(log.flush(3000));
     }
 }

@@ -87,7 +87,10 @@ impl Config {
         // The usual one writes to standard error itself, and waits for it.
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string);
-            tracing::error!(place, words = panic.payload_as_str(), "a thread panicked");
+            let payload = panic.payload();
+            let formatted = payload.downcast_ref().map(String::as_str);
+            let words = formatted.or_else(|| payload.downcast_ref().copied());
+            tracing::error!(place, words, "a thread panicked");
         }));
     }
 }
