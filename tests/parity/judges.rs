@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use attache::permission::Tier;
 use attache::policy::{
-    Answer, Config, Deadline, Input, LoadError, OpaEngine, PolicyEngine as _, PolicyError, Program,
-    Query, Sources, Terms, Verdict,
+    Answer, Config, Deadline, Input, InputForm, LoadError, OpaEngine, PolicyEngine as _,
+    PolicyError, Program, Query, Shaping, Sources, Terms, Verdict,
 };
 use futures::StreamExt as _;
 use prometheus_client::registry::Registry;
@@ -25,6 +25,8 @@ pub(crate) enum Said {
         reason: Option<String>,
         policy_id: Option<String>,
         tier: Option<Tier>,
+        /// What the answer is to look like.
+        shaping: Option<Arc<Shaping>>,
     },
     Undefined,
     /// The evaluation failed.
@@ -39,6 +41,7 @@ pub(crate) struct Policy {
     pub(crate) name: String,
     pub(crate) module: String,
     pub(crate) data: Json,
+    pub(crate) words: InputForm,
 }
 
 /// An OPA that runs for one test.
@@ -68,7 +71,13 @@ impl Policy {
             name: name.to_owned(),
             module: module.to_owned(),
             data: serde_json::json!({}),
+            words: InputForm::Attache,
         }
+    }
+
+    /// For questions in these words.
+    pub(crate) fn in_words(self, words: InputForm) -> Self {
+        Self { words, ..self }
     }
 
     pub(crate) fn embedded(&self) -> Program {
@@ -81,7 +90,7 @@ impl Policy {
         sources.insert(format!("{}.rego", self.name), self.module.clone());
         sources.insert("data.json", self.data.to_string());
         let path = "agentweave/authz/allow".parse().unwrap();
-        Program::compile(&sources, &path, PATIENCE)
+        Program::compile_for(&sources, &path, PATIENCE, self.words)
     }
 }
 
@@ -104,6 +113,7 @@ fn said(result: Result<Verdict, PolicyError>) -> Said {
         reason: verdict.reason.as_deref().map(str::to_owned),
         policy_id: verdict.policy_id.as_deref().map(str::to_owned),
         tier: verdict.tier,
+        shaping: verdict.shaping,
     }
 }
 

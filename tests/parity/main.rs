@@ -17,6 +17,7 @@ mod builtins;
 mod corners;
 mod differences;
 mod documented;
+mod envoy_words;
 mod inputs;
 mod judges;
 mod rows;
