@@ -10,8 +10,9 @@
 //! added before the [`guard`](super::guard), a place in flight for each call, an end for calls that stall, and errors for
 //! those that panic. Decisions have their own of these, and leave a record: [`rescue`](super::rescue).
 //!
-//! It must judge its peer itself: `Proxy::of(call.extensions()).peer()` says who asks at this moment, on both listeners.
-//! On `mesh` that is [`Peer::Mesh`](crate::identity::Peer::Mesh), somebody of an accepted trust domain, and nothing more is
+//! It must judge its peer itself: `Proxy::of(call.extensions()).peer()` says who asks at this moment, on both listeners; the
+//! certificates that were shown are in [`Session::chain`](crate::tls::Session::chain).
+//! On `mesh` the peer is [`Peer::Mesh`](crate::identity::Peer::Mesh), somebody of an accepted trust domain, and nothing more is
 //! known to be allowed: `vouched` must hold and the certificate be valid now. On `http` it may also be
 //! [`Peer::Anonymous`](crate::identity::Peer::Anonymous). Messages are bounded by `max_decoding_message_size`, which a
 //! service sets from [`Limits::message_bytes`].

@@ -108,6 +108,11 @@ impl Session {
         })
     }
 
+    /// What the other end showed in the handshake: its certificate, then the intermediates above it.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
     /// Whether the bundles in force still stand behind the certificate. Judged once for each revision of the material
     /// and each list of trust domains, and again when a certificate that the judgement rests on ends.
     fn is_vouched(&self) -> bool {

@@ -394,6 +394,7 @@ fn a_session_is_vouched_for_only_while_its_trust_domain_is_accepted() {
     credential.offer(own.svid(SELF).offer(bundles)).unwrap();
     let chain = partner.svid("spiffe://partner.example/a").offer(&[]).chain;
     let session = Session::new(&chain, credential).unwrap();
+    assert_eq!(session.chain(), chain);
     let vouched = || matches!(session.peer(), Peer::Mesh(peer) if peer.vouched);
     assert!(vouched());
     accepted.store(Arc::new(vec![domain("example.org")]));
