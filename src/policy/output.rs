@@ -1,7 +1,7 @@
 //! What a policy may answer, and how the answer is read. The same for every engine.
 //!
 //! A boolean, or an object with a boolean `allow` and optionally `reason`, `policy_id`, `tier` and `cache`. Where policy was
-//! asked in the words of opa-envoy-plugin, also `allowed` in place of `allow`, and what [`Shaping`] holds. No result at all is
+//! asked in the words of opa-envoy-plugin, also `allowed` in place of `allow`, and what [`Shaping`](super::Shaping) holds. No result at all is
 //! [`Answer::Undefined`]. Everything else is [`PolicyError::Shape`], which refuses the request: an unknown member could be
 //! a condition that attache would have to see to, and a misspelt one was meant to be something.
 
