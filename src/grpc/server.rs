@@ -9,6 +9,10 @@ use tonic::transport::Server;
 
 use crate::authority::Authority;
 use crate::lifecycle::Shutdown;
+use crate::socket::http2::{
+    CONNECTION_WINDOW, KEEPALIVE_INTERVAL, MAX_HEADER_LIST, MAX_LOCAL_RESETS, MAX_PENDING_RESETS,
+    STREAM_WINDOW,
+};
 use crate::socket::{Bound, Terms};
 
 use super::connection::Connection;
@@ -61,11 +65,4 @@ impl Entrance {
     }
 }
 
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of one request's header list; a CheckRequest carries the client's headers in its message, not here.
-const MAX_HEADER_LIST: u32 = 16 * 1024;
-const MAX_LOCAL_RESETS: usize = 128;
-const MAX_PENDING_RESETS: usize = 20;
-const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;

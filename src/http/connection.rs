@@ -13,6 +13,11 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::Service;
 
+use crate::socket::http2::{
+    CONNECTION_WINDOW, KEEPALIVE_INTERVAL, MAX_HEADER_LIST, MAX_LOCAL_RESETS, MAX_PENDING_RESETS,
+    STREAM_WINDOW,
+};
+
 /// Which protocol a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Speaks {
@@ -72,14 +77,7 @@ pub(super) async fn answer<I, S>(
     let _ended = answering.await;
 }
 
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Bytes of the request line and headers of HTTP/1.1.
 const MAX_HEAD: usize = 16 * 1024;
-/// Bytes of the headers of HTTP/2.
-const MAX_HEADER_LIST: u32 = 16 * 1024;
 /// Streams that one client may have open; further ones are refused.
 const MAX_STREAMS: u32 = 256;
-const MAX_LOCAL_RESETS: usize = 128;
-const MAX_PENDING_RESETS: usize = 20;
-const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;

@@ -11,6 +11,7 @@ mod admitted;
 mod arrival;
 mod connection;
 mod handshakes;
+pub(crate) mod http2;
 mod listener;
 
 use std::sync::Arc;

@@ -1,16 +1,16 @@
 //! docs/api.md: every method, message, field and value of the proto, and what policy is shown.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use attache::audit::Memory;
 use attache::authority::{Authority, AuthorizationProvider, Metrics};
 use attache::clock::{Clock, MockClock, Timestamp};
 use attache::config::Config;
-use attache::policy::{PolicyEngine, PolicyError, Query, Verdict};
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value};
 
+use crate::ear::Ear;
 use crate::markdown::{blocks, code, read, tables};
 
 const PROTO: &str = "proto/attache/v1/authorization.proto";
@@ -116,26 +116,6 @@ fn screaming(camel: &str) -> String {
     words
 }
 
-/// Keeps what it is asked.
-#[derive(Debug, Default)]
-struct Ear(Mutex<Option<Value>>);
-
-#[async_trait::async_trait]
-impl PolicyEngine for Ear {
-    async fn evaluate(&self, query: Query) -> Result<Verdict, PolicyError> {
-        *self.0.lock().unwrap() = Some(serde_json::to_value(&*query.input).unwrap());
-        Err(PolicyError::Interrupted)
-    }
-
-    async fn health(&self) -> Result<(), PolicyError> {
-        Ok(())
-    }
-
-    fn revision(&self) -> Arc<str> {
-        "ear".into()
-    }
-}
-
 #[tokio::test]
 async fn the_shown_input_is_what_the_engine_is_asked() {
     let config = r#"
@@ -168,7 +148,7 @@ tiers: {default: free}
     );
     let decision = provider.check(caller, resource, "call", &context).await;
     assert_eq!(decision.policy_id(), Some("error-fallback"));
-    let heard = ear.0.lock().unwrap().take().unwrap();
+    let heard = ear.heard.lock().unwrap().take().unwrap();
     let blocks = blocks(&read("docs/api.md"));
     let shown = blocks.iter().find(|it| it.info == "json").unwrap();
     let shown: Value = serde_json::from_str(&shown.text).unwrap();

@@ -1,7 +1,7 @@
 //! docs/policy.md.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use attache::audit::Memory;
@@ -10,33 +10,12 @@ use attache::clock::{Clock, MockClock, Timestamp};
 use attache::config::Config;
 use attache::grpc::{Rehearsal, RequestFlags};
 use attache::identity::Peer;
-use attache::policy::{LoadError, PolicyEngine, PolicyError, Program, Query, Sources, Verdict};
+use attache::policy::{LoadError, Program, Sources};
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 
+use crate::ear::Ear;
 use crate::markdown::{blocks, code, code_spans, read, tables_of};
-
-/// Keeps what it is asked.
-#[derive(Debug, Default)]
-struct Ear {
-    heard: Mutex<Option<Value>>,
-}
-
-#[async_trait::async_trait]
-impl PolicyEngine for Ear {
-    async fn evaluate(&self, query: Query) -> Result<Verdict, PolicyError> {
-        *self.heard.lock().unwrap() = Some(serde_json::to_value(&*query.input).unwrap());
-        Err(PolicyError::Interrupted)
-    }
-
-    async fn health(&self) -> Result<(), PolicyError> {
-        Ok(())
-    }
-
-    fn revision(&self) -> Arc<str> {
-        "ear".into()
-    }
-}
 
 #[tokio::test]
 async fn the_shown_input_is_what_the_engine_is_asked() {
