@@ -11,6 +11,7 @@ pub mod authority;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod delegation;
 pub mod grpc;
 pub mod http;
 pub mod identity;

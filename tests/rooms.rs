@@ -19,6 +19,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("identity", &["clock", "pattern", "text"]),
     ("permission", &["identity", "pattern", "text"]),
     ("operation", &["identity", "pattern", "permission"]),
+    (
+        "delegation",
+        &["clock", "identity", "pattern", "permission", "text"],
+    ),
     // Capabilities: vocabulary, never each other.
     ("policy", &["clock", "identity", "permission", "text"]),
     ("audit", &["clock", "identity", "permission"]),
@@ -98,6 +102,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("serde_saphyr", &["config", "policy"]),
     ("tracing_appender", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("rusqlite", &["audit", "state"]),
+    ("aws_lc_rs", &["audit", "humans", "keys", "policy", "tls"]),
+    ("argon2", &["humans"]),
     ("clap", &["cli", "main"]),
     ("mimalloc", &["main"]),
 ];

@@ -72,6 +72,7 @@ impl Serialize for Before<'_> {
             event_type,
             actor,
             delegation_chain,
+            mandate,
             action,
             decision_id,
             audience,
@@ -99,6 +100,8 @@ impl Serialize for Before<'_> {
         let writer = self.0.writer;
         let actor = ActorOf { actor, writer };
         let action = action.as_ref().map(|it| bounded(it.as_str()));
+        let agent = mandate.as_ref().and_then(|it| it.agent.as_ref());
+        let grant_id = mandate.as_ref().and_then(|it| it.grant_id.as_ref());
         let count = repeats.as_ref().map(|Repeats { count, .. }| count);
         let details = (!details.is_empty()).then_some(details);
 
@@ -106,6 +109,7 @@ impl Serialize for Before<'_> {
         let mut map = serializer.serialize_map(None)?;
         optional(&mut map, "action", action.as_ref())?;
         map.serialize_entry("actor", &actor)?;
+        optional(&mut map, "agent", agent)?;
         optional(&mut map, "audience", audience.as_ref())?;
         optional(&mut map, "cached", cached.as_ref())?;
         optional(&mut map, "count", count)?;
@@ -117,6 +121,7 @@ impl Serialize for Before<'_> {
         optional(&mut map, "destination", destination.as_ref())?;
         optional(&mut map, "details", details)?;
         map.serialize_entry("event_type", event_type)?;
+        optional(&mut map, "grant_id", grant_id)?;
         map.end()
     }
 }
@@ -132,6 +137,7 @@ impl Serialize for After<'_> {
             prev_hash,
         } = self.0;
         let record = &entry.record;
+        let mandate = record.mandate.as_deref();
         let last_time = entry.repeats.as_ref().map(|it| &it.last_time);
         let resource = record.resource.as_ref().map(|it| bounded(it.as_str()));
         let latency = record.latency.map(|latency| {
@@ -144,10 +150,14 @@ impl Serialize for After<'_> {
         let mut map = serializer.serialize_map(None)?;
         optional(&mut map, "http", record.http.as_ref())?;
         map.serialize_entry("id", id)?;
+        let jti = mandate.and_then(|it| it.jti.as_ref());
+        optional(&mut map, "jti", jti)?;
         optional(&mut map, "last_time", last_time)?;
         optional(&mut map, "latency_us", latency.as_ref())?;
         optional(&mut map, "message", record.message.as_ref())?;
         optional(&mut map, "mode", record.mode.as_ref())?;
+        let parent_jti = mandate.and_then(|it| it.parent_jti.as_ref());
+        optional(&mut map, "parent_jti", parent_jti)?;
         optional(&mut map, "pep", record.pep.as_ref())?;
         optional(&mut map, "policy", record.policy.as_ref())?;
         map.serialize_entry("prev_hash", prev_hash)?;
@@ -156,9 +166,13 @@ impl Serialize for After<'_> {
         optional(&mut map, "resource", resource.as_ref())?;
         map.serialize_entry("result", &record.result)?;
         map.serialize_entry("seq", seq)?;
+        let session_id = mandate.and_then(|it| it.session_id.as_ref());
+        optional(&mut map, "session_id", session_id)?;
         optional(&mut map, "source", record.source.as_ref())?;
         optional(&mut map, "subject", record.subject.as_ref())?;
         optional(&mut map, "target", record.target.as_ref())?;
+        let task = mandate.and_then(|it| it.task.as_ref());
+        optional(&mut map, "task", task)?;
         map.serialize_entry("tenant", tenant)?;
         optional(&mut map, "tier", record.tier.as_ref())?;
         map.serialize_entry("time", &entry.time)?;
@@ -199,6 +213,7 @@ impl ActorOf<'_> {
     fn id(&self) -> Option<&str> {
         match self.actor {
             Actor::Workload(id) | Actor::Agent(id) => Some(id.as_str()),
+            Actor::Delegate { agent_id: id, .. } | Actor::Person(id) => Some(id.as_str()),
             Actor::System => Some(self.writer),
             Actor::Unknown => None,
         }
@@ -209,12 +224,16 @@ impl Serialize for ActorOf<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let kind = match self.actor {
             Actor::Workload(_) => "workload",
-            Actor::Agent(_) => "agent",
+            Actor::Agent(_) | Actor::Delegate { .. } => "agent",
+            Actor::Person(_) => "person",
             Actor::System => "system",
             Actor::Unknown => "unknown",
         };
         let mut map = serializer.serialize_map(None)?;
         optional(&mut map, "id", self.id().as_ref())?;
+        if let Actor::Delegate { spiffe_id, .. } = self.actor {
+            map.serialize_entry("spiffe_id", spiffe_id)?;
+        }
         map.serialize_entry("type", kind)?;
         map.end()
     }

@@ -33,6 +33,7 @@ mod sink;
 mod status;
 mod stdout;
 mod text;
+mod trail;
 mod verify;
 mod writer;
 
@@ -51,13 +52,14 @@ pub use jsonl::Jsonl;
 pub use memory::Memory;
 pub use queue::{Auditor, WriterHandle};
 pub use record::{
-    Actor, Destination, EventType, Http, Mode, Outcome, Pep, Policy, Protocol, Record, Source,
-    Subject,
+    Actor, Agent, Destination, EventType, Http, Mandate, Mode, Outcome, Pep, Policy, Protocol,
+    Record, Source, Subject, Task,
 };
 pub use sink::{Batch, Found, LastRecord, Sink};
 pub use status::Health;
 pub use stdout::Stream;
 pub use text::Text;
+pub use trail::{Cursor, Filter, Order, Page, Span, Tasks, Trace, Trail, TrailError};
 pub use verify::{Broken, Flaw, Head, Predecessor, Summary, Verifier, verify};
 
 use crate::clock::Clock;
@@ -97,6 +99,9 @@ pub enum AuditError {
     /// Records were written and may not be durable.
     #[error("make audit records durable")]
     Sync(#[source] io::Error),
+    /// The queue holds all it can: the sink is too slow for what is recorded, or fails.
+    #[error("the audit queue is full")]
+    Full,
     /// The writer has ended.
     #[error("the audit writer has ended")]
     Stopped,

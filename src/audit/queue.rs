@@ -114,6 +114,24 @@ pub(super) fn queue(
 impl Auditor {
     /// Hands `record` over, at the current time. Never waits; a record that finds no room is counted.
     pub fn record(&self, record: Record) {
+        self.hand_over(record);
+    }
+
+    /// Hands `record` over and waits until it is in the first sink and durable there: for what may take effect only once
+    /// it is known.
+    ///
+    /// Waits for as long as the sink fails: give it a deadline. Many that wait at once wait for one flush together. On an error the record may be
+    /// there or not; whoever gets one must not let the effect happen.
+    pub async fn commit(&self, record: Record) -> Result<(), AuditError> {
+        if self.hand_over(record) {
+            self.flush().await
+        } else {
+            Err(AuditError::Full)
+        }
+    }
+
+    /// Whether `record` found room.
+    fn hand_over(&self, record: Record) -> bool {
         let Intake {
             bell,
             refusals,
@@ -142,16 +160,18 @@ impl Auditor {
         });
         // Before sending, so that the writer never takes away what was not yet added.
         status.metrics.queue_depth.inc();
-        match lane.try_send(entry) {
-            Ok(()) => {}
+        let taken = match lane.try_send(entry) {
+            Ok(()) => true,
             Err(TrySendError::Full(entry) | TrySendError::Disconnected(entry)) => {
                 status.metrics.queue_depth.dec();
                 dropped.inc();
                 loss.add(entry.time);
+                false
             }
-        }
+        };
         // After a loss too: the writer may have emptied the lane meanwhile and would tell of it only at the next record.
         ring(bell);
+        taken
     }
 
     /// Waits until everything recorded before this call is in the first sink and durable there.

@@ -28,6 +28,8 @@ pub struct Record {
     pub subject: Option<Subject>,
     /// Everybody on whose behalf it was asked, root first. Empty stands for the actor alone and is written so.
     pub delegation_chain: Vec<Text>,
+    /// The mandate that was used, given or ended.
+    pub mandate: Option<Box<Mandate>>,
     /// What would be done.
     pub action: Option<Action>,
     /// To what.
@@ -77,6 +79,36 @@ pub enum EventType {
     PermissionCheck,
     /// An operation was refused.
     PermissionDenied,
+    /// A person opened a session.
+    HumanLogin,
+    /// A session was ended, with everything delegated under it.
+    HumanLogout,
+    /// Somebody who wanted to open a session could not show who they are.
+    HumanLoginFailed,
+    /// A session came to its end by itself, with everything delegated under it.
+    SessionExpired,
+    /// A person handed authority to an agent.
+    AgentDelegated,
+    /// An agent handed authority on.
+    AgentSubdelegated,
+    /// A delegation was refused.
+    DelegationRejected,
+    /// A token was issued for a mandate that had none.
+    TokenIssued,
+    /// A further token was issued for a mandate.
+    TokenRenewed,
+    /// A token was presented and is not acceptable.
+    TokenRejected,
+    /// A token was revoked, with its mandate and everything below it.
+    TokenRevoked,
+    /// A task was begun.
+    TaskCreated,
+    /// A task came to its regular end, with every mandate under it.
+    TaskCompleted,
+    /// A task was revoked, with every mandate under it.
+    TaskRevoked,
+    /// A signing key took over, was announced or retired.
+    KeyRotated,
     /// A configuration took effect.
     ConfigChanged,
     /// A configuration was refused; the one before serves on.
@@ -119,8 +151,17 @@ pub enum Outcome {
 pub enum Actor {
     /// A workload on its own account.
     Workload(SpiffeId),
-    /// A workload that must carry a delegation.
+    /// A workload that must carry a delegation, and carries none that is acceptable.
     Agent(SpiffeId),
+    /// An agent that acts on somebody's behalf. Written with a third member, `spiffe_id`.
+    Delegate {
+        /// The name it was delegated to under; several agents may share a workload.
+        agent_id: Text,
+        /// The workload it runs as.
+        spiffe_id: SpiffeId,
+    },
+    /// A person, by their id.
+    Person(Text),
     /// attache itself; the id is the writer's.
     System,
     /// Somebody whose identity is missing or not acceptable; there is no id.
@@ -135,6 +176,42 @@ pub struct Subject {
     /// The role that permitted the operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Text>,
+}
+
+/// The authority that an agent holds from a person: what it rests on, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Mandate {
+    /// The agent that holds it.
+    pub agent: Option<Agent>,
+    /// The person's session that it rests on.
+    pub session_id: Option<Text>,
+    /// The grant, where it is one.
+    pub grant_id: Option<Text>,
+    /// The id of the token; never its text.
+    pub jti: Option<Text>,
+    /// The id of the token that this one was made from.
+    pub parent_jti: Option<Text>,
+    /// The task that it serves.
+    pub task: Option<Task>,
+}
+
+/// An agent by the name and type it was delegated to under.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Agent {
+    /// Its name, as `scheduling-agent-001`.
+    pub id: Text,
+    /// Its type in the registry, as `scheduling`.
+    #[serde(rename = "type")]
+    pub agent_type: Text,
+}
+
+/// A task and the tasks it is part of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Task {
+    /// Its name.
+    pub id: Text,
+    /// From the root task to this one, both included.
+    pub path: Vec<Text>,
 }
 
 /// Which policy answered.
@@ -235,6 +312,7 @@ impl Record {
             actor,
             subject: None,
             delegation_chain: Vec::new(),
+            mandate: None,
             action: None,
             resource: None,
             tier: None,
@@ -262,11 +340,57 @@ impl Record {
 // === impl EventType ===
 
 impl EventType {
+    /// Every kind, in the order of the documentation.
+    pub const ALL: [Self; 27] = [
+        Self::PermissionCheck,
+        Self::PermissionDenied,
+        Self::HumanLogin,
+        Self::HumanLogout,
+        Self::HumanLoginFailed,
+        Self::SessionExpired,
+        Self::AgentDelegated,
+        Self::AgentSubdelegated,
+        Self::DelegationRejected,
+        Self::TokenIssued,
+        Self::TokenRenewed,
+        Self::TokenRejected,
+        Self::TokenRevoked,
+        Self::TaskCreated,
+        Self::TaskCompleted,
+        Self::TaskRevoked,
+        Self::KeyRotated,
+        Self::ConfigChanged,
+        Self::ConfigRejected,
+        Self::PolicyLoaded,
+        Self::PolicyFailed,
+        Self::CircuitOpened,
+        Self::CircuitHalfOpened,
+        Self::CircuitClosed,
+        Self::AuditStarted,
+        Self::AuditStopped,
+        Self::AuditGap,
+    ];
+
     /// The stable name, such as `permission.check`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::PermissionCheck => "permission.check",
             Self::PermissionDenied => "permission.denied",
+            Self::HumanLogin => "human.login",
+            Self::HumanLogout => "human.logout",
+            Self::HumanLoginFailed => "human.login_failed",
+            Self::SessionExpired => "session.expired",
+            Self::AgentDelegated => "agent.delegated",
+            Self::AgentSubdelegated => "agent.subdelegated",
+            Self::DelegationRejected => "delegation.rejected",
+            Self::TokenIssued => "token.issued",
+            Self::TokenRenewed => "token.renewed",
+            Self::TokenRejected => "token.rejected",
+            Self::TokenRevoked => "token.revoked",
+            Self::TaskCreated => "task.created",
+            Self::TaskCompleted => "task.completed",
+            Self::TaskRevoked => "task.revoked",
+            Self::KeyRotated => "key.rotated",
             Self::ConfigChanged => "config.changed",
             Self::ConfigRejected => "config.rejected",
             Self::PolicyLoaded => "policy.loaded",

@@ -9,7 +9,8 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use super::queue::{Entry, Queued, Repeats};
 use super::record::{
-    Actor, Destination, EventType, Http, Mode, Outcome, Pep, Policy, Record, Source, Subject,
+    Actor, Destination, EventType, Http, Mandate, Mode, Outcome, Pep, Policy, Record, Source,
+    Subject,
 };
 use super::text::Text;
 use crate::identity::SpiffeId;
@@ -22,6 +23,7 @@ struct Likeness<'a> {
     actor: &'a Actor,
     subject: Option<&'a Subject>,
     delegation_chain: &'a [Text],
+    mandate: Option<&'a Mandate>,
     action: Option<&'a Action>,
     resource: Option<&'a Resource>,
     tier: Option<Tier>,
@@ -92,6 +94,7 @@ impl<'a> Likeness<'a> {
             actor,
             subject,
             delegation_chain,
+            mandate,
             action,
             resource,
             tier,
@@ -119,6 +122,7 @@ impl<'a> Likeness<'a> {
             actor,
             subject: subject.as_ref(),
             delegation_chain,
+            mandate: mandate.as_deref(),
             action: action.as_ref(),
             resource: resource.as_ref(),
             tier: *tier,

@@ -294,6 +294,8 @@ fn log_denial(entry: &Entry, sealed: Sealed) {
     }
     let caller = match &record.actor {
         Actor::Workload(id) | Actor::Agent(id) => id.as_str(),
+        Actor::Delegate { spiffe_id, .. } => spiffe_id.as_str(),
+        Actor::Person(id) => id.as_str(),
         Actor::System | Actor::Unknown => "unknown",
     };
     tracing::info!(

@@ -11,6 +11,7 @@ use crate::audit::{
     Actor, Destination, Details, EventType, Http, Mode, Outcome, Pep, Policy, Protocol, Record,
     Source, Subject, Text,
 };
+use crate::audit::{Agent, Mandate, Task};
 use crate::permission::{Reason, Resource, Tier};
 
 fn chain() -> Chain<StdRng> {
@@ -46,6 +47,20 @@ fn full(text: &str) -> Record {
             role: Some(text()),
         }),
         delegation_chain: vec![text(), text()],
+        mandate: Some(Box::new(Mandate {
+            agent: Some(Agent {
+                id: text(),
+                agent_type: text(),
+            }),
+            session_id: Some(text()),
+            grant_id: Some(text()),
+            jti: Some(text()),
+            parent_jti: Some(text()),
+            task: Some(Task {
+                id: text(),
+                path: vec![text(), text()],
+            }),
+        })),
         action: Some("read".parse().unwrap()),
         resource: Some("documents/42".parse().unwrap()),
         tier: Some(Tier::Forbidden),
@@ -110,6 +125,7 @@ fn a_denial_reads_like_this() {
         json!({
             "action": "read",
             "actor": {"id": "spiffe://example.org/agent/a", "type": "agent"},
+            "agent": {"id": "x", "type": "x"},
             "audience": "x",
             "cached": true,
             "decision_id": "x",
@@ -117,10 +133,13 @@ fn a_denial_reads_like_this() {
             "destination": {"spiffe_id": "spiffe://example.org/svc/documents"},
             "details": {"flag": false, "list": ["x"], "number": 9_007_199_254_740_991_u64, "text": "x"},
             "event_type": "permission.denied",
+            "grant_id": "x",
             "http": {"host": "x", "method": "x", "path": "x", "protocol": "grpc", "route": "x"},
+            "jti": "x",
             "latency_us": 9_007_199_254_740_991_u64,
             "message": "x",
             "mode": "shadow",
+            "parent_jti": "x",
             "pep": {"type": "unix", "uid": 101},
             "policy": {"path": "x", "policy_id": "x", "revision": "x"},
             "reason_code": "tier_forbidden",
@@ -128,9 +147,11 @@ fn a_denial_reads_like_this() {
             "resource": "documents/42",
             "result": "denied",
             "seq": 1,
+            "session_id": "x",
             "source": {"ip": "2001:db8::1", "spiffe_id": "spiffe://example.org/agent/a"},
             "subject": {"id": "x", "role": "x"},
             "target": "spiffe://example.org/svc/documents",
+            "task": {"id": "x", "path": ["x", "x"]},
             "tenant": "default",
             "tier": "forbidden",
             "time": "2026-11-21T19:00:00.000000000Z",

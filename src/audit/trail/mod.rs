@@ -1,0 +1,136 @@
+//! Reading records back: what to look for, in which order it comes, and a page at a time.
+//!
+//! A trail only reads. What it gives out are the lines as their writers wrote them, so that whoever gets them can verify
+//! them; what a line means is read from its JSON. A trail that can't be read is an error, never an empty answer.
+
+use std::fmt;
+use std::io;
+use std::ops::ControlFlow;
+
+use crate::clock::Timestamp;
+
+use super::record::{EventType, Outcome};
+
+/// Records that were written, for reading. Methods block: call them where that is fine.
+pub trait Trail: fmt::Debug + Send + Sync {
+    /// The records that `filter` asks for, `limit` of them at most, from `after` on where it is given.
+    ///
+    /// `limit` is at least 1. Records that are written meanwhile never make a page repeat or skip others.
+    fn query(
+        &self,
+        filter: &Filter,
+        order: Order,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page, TrailError>;
+
+    /// Everything that was done by `name` or on its behalf: records whose actor or chain has it, and the records of the
+    /// tasks that those belong to, oldest first.
+    fn trace(&self, name: &str, limit: usize) -> Result<Trace, TrailError>;
+
+    /// Shows every line of `span` to `visit`, writer by writer, each in the order of its chain.
+    fn walk(
+        &self,
+        span: &Span,
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), TrailError>;
+}
+
+/// What to look for: all that is given must hold. The default asks for everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The id or the SPIFFE ID of the actor.
+    pub actor: Option<String>,
+    /// The person at the root of the chain.
+    pub subject: Option<String>,
+    /// Somebody in the chain, the actor included.
+    pub chain: Option<String>,
+    /// One of these kinds; empty stands for all.
+    pub event_types: Vec<EventType>,
+    /// The task.
+    pub task: Option<Tasks>,
+    /// The resource, exactly.
+    pub resource: Option<String>,
+    /// The action, exactly.
+    pub action: Option<String>,
+    /// How it ended.
+    pub result: Option<Outcome>,
+    /// The decision, as the client was told it.
+    pub decision_id: Option<String>,
+    /// From this moment on.
+    pub from: Option<Timestamp>,
+    /// Before this moment.
+    pub until: Option<Timestamp>,
+}
+
+/// Which tasks to look for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tasks {
+    /// This task and every task below it.
+    Under(String),
+    /// This task alone.
+    Exactly(String),
+}
+
+/// In which order records come: by time, then writer, then sequence number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Oldest first.
+    #[default]
+    Ascending,
+    /// Newest first.
+    Descending,
+}
+
+/// A place between two records: right after the one it names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// The record's time, as it is written.
+    pub time: String,
+    /// Its writer.
+    pub writer: String,
+    /// Its sequence number.
+    pub seq: u64,
+}
+
+/// Some of what was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Lines, without line feeds, in the order that was asked for.
+    pub records: Vec<String>,
+    /// Where to go on, if there is more.
+    pub next: Option<Cursor>,
+    /// How many records the filter asks for in all, when this page was read.
+    pub total: u64,
+}
+
+/// What was done by somebody or on their behalf.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// Lines, without line feeds, oldest first.
+    pub records: Vec<String>,
+    /// Whether there are more than the limit allowed.
+    pub cut: bool,
+}
+
+/// A part of a trail.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Span {
+    /// One writer's chain; all without.
+    pub writer: Option<String>,
+    /// From this sequence number on.
+    pub from_seq: Option<u64>,
+    /// Up to this sequence number, included.
+    pub to_seq: Option<u64>,
+}
+
+/// Why a trail can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TrailError {
+    /// The storage failed.
+    #[error("read the audit trail")]
+    Read(#[source] io::Error),
+    /// What is stored is no record.
+    #[error("the audit trail holds something that is no record: {0}")]
+    NotARecord(String),
+}

@@ -1,0 +1,27 @@
+//! On whose behalf: people, agents, the tasks they work on, and the authority that is handed from one to the next.
+//!
+//! ```text
+//! person ──opens──▶ Session ──covers──▶ Task (a tree) ──has──▶ Grant (a path) ──leases──▶ token (≤ 300 s)
+//! ```
+//!
+//! - Authority flows down and only gets less: what a grant holds is a [`Held`], which comes from a role or from narrowing
+//!   another one, and from nowhere else.
+//! - Everything rests on everything above it: a grant is alive only while every grant, every task and the session above it
+//!   are. One that ends takes all below it along.
+//! - Pure and synchronous: no clock, no storage, no randomness of its own. What is kept is kept by `state`.
+
+mod grant;
+mod held;
+mod id;
+mod principal;
+mod session;
+mod task;
+
+pub use grant::{Audience, Grant};
+pub use held::{Held, Narrowing};
+pub use id::{
+    AgentId, AgentType, GrantId, IdError, PersonId, RoleName, SessionId, TaskId, TokenId,
+};
+pub use principal::{Agent, Chain, Person, Principal};
+pub use session::{Authentication, Session};
+pub use task::{Status, Task};
