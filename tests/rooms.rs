@@ -37,6 +37,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "audit",
             "clock",
+            "delegation",
             "identity",
             "operation",
             "permission",
@@ -63,6 +64,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "audit",
             "authority",
+            "delegation",
             "grpc",
             "identity",
             "operation",
