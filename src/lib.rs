@@ -14,6 +14,7 @@ pub mod config;
 pub mod delegation;
 pub mod grpc;
 pub mod http;
+pub mod humans;
 pub mod identity;
 pub mod lifecycle;
 pub mod operation;

@@ -27,6 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("policy", &["clock", "identity", "permission", "text"]),
     ("audit", &["clock", "identity", "permission"]),
     ("tls", &["clock", "identity", "text"]),
+    ("humans", &["delegation", "text"]),
     ("telemetry", &[]),
     ("lifecycle", &[]),
     // Connections, before anything is said.

@@ -14,6 +14,7 @@ mod grant;
 mod held;
 mod id;
 mod principal;
+mod role;
 mod session;
 mod task;
 
@@ -23,5 +24,6 @@ pub use id::{
     AgentId, AgentType, GrantId, IdError, PersonId, RoleName, SessionId, TaskId, TokenId,
 };
 pub use principal::{Agent, Chain, Person, Principal};
+pub use role::{RoleConfig, RoleTable};
 pub use session::{Authentication, Session};
 pub use task::{Status, Task};
