@@ -22,6 +22,7 @@ pub mod pattern;
 pub mod permission;
 pub mod policy;
 pub mod socket;
+pub mod state;
 pub mod telemetry;
 pub mod tls;
 
