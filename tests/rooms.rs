@@ -39,10 +39,13 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "audit",
             "clock",
+            "delegation",
+            "humans",
             "identity",
             "operation",
             "permission",
             "policy",
+            "state",
             "text",
         ],
     ),
@@ -65,7 +68,9 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "audit",
             "authority",
+            "delegation",
             "grpc",
+            "humans",
             "identity",
             "operation",
             "permission",
@@ -108,6 +113,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("aws_lc_rs", &["audit", "humans", "keys", "policy", "tls"]),
     ("argon2", &["humans"]),
     ("clap", &["cli", "main"]),
+    ("rustix", &["cli"]),
     ("mimalloc", &["main"]),
 ];
 

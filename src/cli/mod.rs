@@ -3,7 +3,9 @@
 mod audit;
 mod check;
 mod eval;
+mod hash_password;
 mod health;
+mod secret;
 mod serve;
 
 use std::path::PathBuf;
@@ -35,6 +37,8 @@ enum Command {
     Audit(audit::Audit),
     /// Ask a running instance whether it serves (for probes)
     Health(health::Health),
+    /// Make the hash of a password for `humans.local`
+    HashPassword(hash_password::HashPassword),
 }
 
 /// Which configuration a command works on.
@@ -62,6 +66,7 @@ impl Cli {
             Command::Eval(command) => command.run(),
             Command::Audit(command) => command.run(),
             Command::Health(command) => command.run(),
+            Command::HashPassword(command) => command.run(),
         }
     }
 }
@@ -70,10 +75,7 @@ impl ConfigSource {
     fn read(&self) -> Result<Config, ConfigError> {
         match &self.config {
             Some(path) => Config::read(path),
-            None => Config::parse(
-                DEV_CONFIG,
-                "the built-in development configuration".as_ref(),
-            ),
+            None => Config::built_in(DEV_CONFIG),
         }
     }
 
@@ -103,6 +105,9 @@ fn small_runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
 }
 
 /// The configuration of `--dev`.
-const DEV_CONFIG: &str = include_str!("../../deploy/dev.yaml");
+const DEV_CONFIG: &str = concat!(
+    include_str!("../../deploy/dev.yaml"),
+    include_str!("../../deploy/dev-people.yaml")
+);
 /// The exit code for a configuration that can't be used, as for a wrong command line.
 const BAD_CONFIG: u8 = 2;

@@ -76,6 +76,16 @@ impl Password {
             Err(HashError::Password)
         }
     }
+
+    /// Whether both are the same; for whoever types one twice.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
+    /// The text to send to whoever looks at it; `None` where it is no UTF-8. The only way out.
+    pub fn reveal(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
 }
 
 impl Drop for Password {
@@ -118,7 +128,7 @@ impl PasswordHash {
     /// Whether it is the hash of `password`. Takes tens of milliseconds and megabytes; compared in constant time.
     pub fn is_of(&self, password: &Password) -> bool {
         context(self.cost).is_some_and(|argon2| {
-            let verified = argon2.verify_password(&password.0, &self.phc);
+            let verified = argon2.verify_password(&password.0, &*self.phc);
             verified.is_ok()
         })
     }
