@@ -31,8 +31,6 @@ pub use metrics::Metrics;
 pub use provider::{AuthorizationProvider, AuthzDecision};
 pub use question::{Attributes, HeaderProblem, Headers, HttpRequest, Question};
 pub use rules::{ContextNames, Rules};
-pub use session::{
-    LONGEST_SESSION_CALL, Login, Opened, SESSION_LIFETIME, SessionRefusal, Sessions,
-};
+pub use session::{LONGEST_SESSION_CALL, Login, Opened, SessionRefusal, Sessions};
 
 pub use crate::policy::{Deadline, Shaping};

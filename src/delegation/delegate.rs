@@ -3,8 +3,8 @@
 //! Decides from values alone, and proposes: nothing is alive before it is stored. Never adds a permission, lowers a tier or
 //! lengthens a life. Whatever does not fit is a [`Refusal`] and changes nothing.
 //!
-//! What others may change at the same time stands in [`Facts`]. They are true only inside one transaction, so the one who
-//! stores the proposal collects them, calls [`delegate`] and writes, all inside it.
+//! What others may change at the same time stands in [`Facts`]. They are true only inside one transaction, so whoever stores a
+//! proposal looks at them again there, and writes nothing where they changed.
 
 use std::time::Duration;
 

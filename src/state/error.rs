@@ -2,11 +2,12 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::delegation::Status;
 
 /// Why a call changed nothing.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StateError {
     /// A rule says no. Asking again gives the same answer until something else changes.
     #[error(transparent)]
@@ -18,7 +19,7 @@ pub enum StateError {
         failure: Failure,
         /// What the engine said.
         #[source]
-        source: Option<Box<dyn Error + Send + Sync>>,
+        source: Option<Arc<dyn Error + Send + Sync>>,
     },
 }
 
@@ -87,6 +88,8 @@ pub enum Failure {
     Corrupt,
     /// The operating system or the engine failed in another way.
     Io,
+    /// It was moved or replaced while in use; a restart is needed.
+    Replaced,
     /// Too many calls wait.
     Overloaded,
     /// It was closed.
@@ -132,6 +135,7 @@ impl Failure {
             Self::ReadOnly => "it can't be written",
             Self::Corrupt => "what is kept can't be understood",
             Self::Io => "it can't be read or written",
+            Self::Replaced => "it was moved or replaced while in use; restart attache",
             Self::Overloaded => "too many calls wait",
             Self::Closed => "it is closed",
         }

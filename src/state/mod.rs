@@ -1,6 +1,6 @@
 //! The memory of who was given what: sessions, tasks, grants, leases, and what was taken back.
 //!
-//! [`StateStore`] is what a memory promises.
+//! [`StateStore`] is what a memory promises; [`Embedded`] keeps it in one SQLite file, or in memory for trying out.
 //! [`Revocations`] is the part of it that every Check looks at: synchronous, in memory, never behind an answer that was given.
 //!
 //! - A rule that several calls together could break is judged inside the transaction that writes: nothing is given while
@@ -9,11 +9,13 @@
 //! - Decides nothing about permissions, callers or tiers: `delegation` made the proposal, the caller knows who asks.
 //! - A refusal ([`Refusal`]) is an answer; a failure ([`Failure`]) is none, and then nothing was done.
 
+mod embedded;
 mod error;
 mod handle;
 mod live;
 mod store;
 
+pub use embedded::{Embedded, OpenError};
 pub use error::{Failure, Level, Refusal, StateError};
 pub use handle::{Handle, HandleDigest, HandleError};
 pub use live::{Cause, Delta, Entry, Position, Presented, Revocations, Revoked, Subscription};

@@ -50,7 +50,7 @@ pub trait StateStore: fmt::Debug + Send + Sync {
     async fn session(&self, id: SessionId, whose: Whose) -> Result<Session, StateError>;
 
     /// Begins a task below the session and the tasks of its path, all of which must live. Its time must not be past
-    /// theirs, its name must be new for the person, and at most `limits.fanout` live tasks may rest on one parent.
+    /// theirs, its name must be new for the person, and at most `limits.fanout` live tasks may rest on one parent task.
     async fn create_task(
         &self,
         task: Task,
@@ -192,7 +192,7 @@ pub struct Lease {
     pub token: TokenId,
     /// On which grant.
     pub grant: GrantId,
-    /// For which services.
+    /// For which services; attache itself, as the issuer, is not one.
     pub audience: Vec<Audience>,
     /// When the token was issued.
     pub issued: Timestamp,

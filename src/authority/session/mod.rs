@@ -40,7 +40,6 @@ pub struct Sessions {
     authority: Arc<Authority>,
     store: Arc<dyn StateStore>,
     logins: Logins,
-    lifetime: Duration,
     rng: Mutex<StdRng>,
 }
 
@@ -66,26 +65,18 @@ pub struct Opened {
 
 /// How long a login, a lookup or a logout may take.
 pub const LONGEST_SESSION_CALL: Duration = Duration::from_secs(8);
-/// How long a session lasts, unless it is ended.
-pub const SESSION_LIFETIME: Duration = Duration::from_secs(3600);
 /// Most sessions that one sweep ends.
 const SWEPT_AT_ONCE: u32 = 256;
 /// How long undoing may take after the time of the call was over.
 const UNDOING: Duration = Duration::from_secs(1);
 
 impl Sessions {
-    /// Sessions kept in `store`, each for `lifetime` at most. `rng` makes the credentials.
-    pub fn new(
-        authority: Arc<Authority>,
-        store: Arc<dyn StateStore>,
-        lifetime: Duration,
-        rng: StdRng,
-    ) -> Self {
+    /// Sessions kept in `store`. `rng` makes the credentials.
+    pub fn new(authority: Arc<Authority>, store: Arc<dyn StateStore>, rng: StdRng) -> Self {
         Self {
             authority,
             store,
             logins: Logins::default(),
-            lifetime,
             rng: Mutex::new(rng),
         }
     }
@@ -332,7 +323,7 @@ impl Sessions {
                 class: None,
             },
             created: now,
-            expires: now.plus(self.lifetime),
+            expires: now.plus(self.authority.rules().delegation.session_ttl),
             status: Status::Pending,
         }
     }
