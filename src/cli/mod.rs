@@ -7,6 +7,7 @@ mod hash_password;
 mod health;
 mod secret;
 mod serve;
+mod session;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +40,13 @@ enum Command {
     Health(health::Health),
     /// Make the hash of a password for `humans.local`
     HashPassword(hash_password::HashPassword),
+    /// Log in as a person and keep the session
+    Login(session::Login),
+    /// End the session that is kept, with everything delegated under it
+    Logout(session::Logout),
+    /// Show whose session is kept, and what it permits
+    #[command(name = "whoami")]
+    WhoAmI(session::WhoAmI),
 }
 
 /// Which configuration a command works on.
@@ -67,6 +75,9 @@ impl Cli {
             Command::Audit(command) => command.run(),
             Command::Health(command) => command.run(),
             Command::HashPassword(command) => command.run(),
+            Command::Login(command) => command.run(),
+            Command::Logout(command) => command.run(),
+            Command::WhoAmI(command) => command.run(),
         }
     }
 }
