@@ -17,7 +17,7 @@ use crate::grpc::Limits;
 use crate::identity::TrustDomain;
 use crate::operation::{Fallback, RouteConfig, RouteTable};
 use crate::permission::{AgentList, TierTable, WorkloadConfig};
-use crate::{audit, delegation, identity, policy, telemetry, tls};
+use crate::{audit, delegation, identity, policy, state, telemetry, tls};
 
 pub use collect::Problem;
 pub use listen::{ExtAuthzListener, Listen, TlsListener};
@@ -52,6 +52,8 @@ pub struct Fixed {
     pub policy: policy::Config,
     /// The witness.
     pub audit: audit::Config,
+    /// The memory of delegations, where there is one.
+    pub state: Option<state::Config>,
     /// What the process takes on.
     pub limits: Limits,
     /// Logs.
@@ -81,6 +83,7 @@ impl Fixed {
             tls,
             policy,
             audit,
+            state,
             limits,
             telemetry,
         } = self;
@@ -93,6 +96,7 @@ impl Fixed {
             ("tls", *tls == other.tls),
             ("policy", *policy == other.policy),
             ("audit", *audit == other.audit),
+            ("state", *state == other.state),
             ("limits", *limits == other.limits),
             ("telemetry", *telemetry == other.telemetry),
         ]
@@ -157,6 +161,7 @@ struct Raw {
     policy: policy::Config,
     #[serde(default)]
     audit: audit::Config,
+    state: Option<state::Config>,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
@@ -284,6 +289,7 @@ impl Config {
                 tls: raw.tls,
                 policy: raw.policy,
                 audit: raw.audit,
+                state: raw.state,
                 limits: raw.limits,
                 telemetry: raw.telemetry,
             },

@@ -75,7 +75,9 @@ where
         let closed = || StateError::unavailable(Failure::Closed);
         let Self { value, answer, .. } = *self;
         // Whoever asked may have left.
-        let _gone = answer.send(outcome.and_then(|()| value.ok_or_else(closed))).is_err();
+        let _gone = answer
+            .send(outcome.and_then(|()| value.ok_or_else(closed)))
+            .is_err();
     }
 }
 
