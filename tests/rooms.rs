@@ -26,7 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Capabilities: vocabulary, never each other.
     ("policy", &["clock", "identity", "permission", "text"]),
     ("audit", &["clock", "identity", "permission"]),
-    ("state", &["clock", "delegation", "identity", "permission"]),
+    ("state", &["clock", "delegation", "identity"]),
     ("tls", &["clock", "identity", "text"]),
     ("humans", &["delegation", "text"]),
     ("telemetry", &[]),
@@ -80,6 +80,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "permission",
             "policy",
             "socket",
+            "state",
             "telemetry",
             "tls",
         ],

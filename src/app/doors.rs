@@ -29,7 +29,7 @@ pub(super) struct Doors {
 #[derive(Debug)]
 pub(super) struct Behind {
     pub(super) authority: Arc<Authority>,
-    pub(super) sessions: Arc<Sessions>,
+    pub(super) sessions: Option<Arc<Sessions>>,
     pub(super) services: Services,
     pub(super) limits: Limits,
     pub(super) shutdown: Shutdown,
@@ -70,7 +70,7 @@ impl Doors {
 impl Behind {
     fn open_ext_authz(&self, sockets: &[Bound]) -> std::io::Result<Vec<End>> {
         let server = ExtAuthzServer::new(Arc::clone(&self.authority), self.limits.clone())
-            .with_sessions(Arc::clone(&self.sessions));
+            .with_sessions(self.sessions.clone());
         let mut ends = Vec::new();
         for number in 0..self.limits.workers {
             let shared = worker::share(sockets)?;

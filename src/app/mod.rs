@@ -52,7 +52,7 @@ use reload::{Reloader, Rooms};
 pub struct App {
     fixed: Fixed,
     authority: Arc<Authority>,
-    sessions: Arc<Sessions>,
+    sessions: Option<Arc<Sessions>>,
     doors: Doors,
     health: TcpListener,
     reloader: Reloader,
@@ -80,7 +80,7 @@ pub enum StartError {
     #[error("the audit trail took no record within {}; look at the first of audit.sinks", humantime::format_duration(*.0))]
     AuditTimeout(Duration),
     /// The memory of sessions can't be opened.
-    #[error("cannot open the memory of sessions")]
+    #[error("cannot open the memory of sessions; name another file under state")]
     State(#[source] state::OpenError),
     /// A socket can't be bound.
     #[error(transparent)]
@@ -197,9 +197,11 @@ impl App {
             Arc::clone(&clock),
             metrics,
         ));
-        let store = sessions::open(&fixed, Arc::clone(&clock))?;
-        let sessions = Sessions::new(Arc::clone(&authority), store, rand::make_rng());
-        let sessions = Arc::new(sessions);
+        let store = sessions::open(&fixed, &clock)?;
+        let sessions = store.map(|store| {
+            let rng = rand::make_rng();
+            Arc::new(Sessions::new(Arc::clone(&authority), store, rng))
+        });
         let renewals = credentials.renewals();
         let credentials = Arc::new(credentials);
         let reloader = Reloader::new(
@@ -292,7 +294,7 @@ impl App {
             fixed.limits.clone(),
             grpc_health.clone(),
         )
-        .with_sessions(Arc::clone(&sessions));
+        .with_sessions(sessions.clone());
         tasks.spawn(serve_health(health, probes, grpc_health, probes_end));
         tasks.spawn(reloader.run(shutdown.clone()));
         for renewal in renewals {
@@ -317,11 +319,9 @@ impl App {
             shutdown.clone(),
         ));
 
-        tasks.spawn(sessions::sweep(
-            Arc::clone(&sessions),
-            notices.clone(),
-            shutdown.clone(),
-        ));
+        if let Some(sessions) = sessions.clone() {
+            tasks.spawn(sessions::sweep(sessions, notices.clone(), shutdown.clone()));
+        }
 
         let behind = Behind {
             authority,

@@ -12,15 +12,16 @@ use crate::authority::Sessions;
 use crate::clock::Clock;
 use crate::config::Fixed;
 use crate::lifecycle::{Notices, Shutdown};
-use crate::state::{Embedded, StateStore};
+use crate::state::StateStore;
 
-/// Opens the memory.
+/// Opens the memory, where there is one.
 pub(super) fn open(
     fixed: &Fixed,
-    clock: Arc<dyn Clock>,
-) -> Result<Arc<dyn StateStore>, StartError> {
-    let memory = Embedded::memory(&fixed.tenant, clock).map_err(StartError::State)?;
-    Ok(Arc::new(memory))
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<dyn StateStore>>, StartError> {
+    let state = fixed.state.clone();
+    let opened = state.map(|state| state.build(&fixed.base, &fixed.tenant, clock));
+    opened.transpose().map_err(StartError::State)
 }
 
 /// Ends what is past its time, and puts it on record, until a stop begins.

@@ -18,7 +18,7 @@ use crate::grpc::Limits;
 use crate::identity::TrustDomain;
 use crate::operation::{Fallback, RouteConfig, RouteTable};
 use crate::permission::{AgentList, TierTable, WorkloadConfig};
-use crate::{audit, delegation, humans, identity, policy, telemetry, tls};
+use crate::{audit, delegation, humans, identity, policy, state, telemetry, tls};
 
 pub use collect::Problem;
 pub use listen::{ExtAuthzListener, Listen, TlsListener};
@@ -53,6 +53,8 @@ pub struct Fixed {
     pub policy: policy::Config,
     /// The witness.
     pub audit: audit::Config,
+    /// The memory of delegations, where there is one.
+    pub state: Option<state::Config>,
     /// What the process takes on.
     pub limits: Limits,
     /// Logs.
@@ -82,6 +84,7 @@ impl Fixed {
             tls,
             policy,
             audit,
+            state,
             limits,
             telemetry,
         } = self;
@@ -94,6 +97,7 @@ impl Fixed {
             ("tls", *tls == other.tls),
             ("policy", *policy == other.policy),
             ("audit", *audit == other.audit),
+            ("state", *state == other.state),
             ("limits", *limits == other.limits),
             ("telemetry", *telemetry == other.telemetry),
         ]
@@ -169,6 +173,7 @@ struct Raw {
     policy: policy::Config,
     #[serde(default)]
     audit: audit::Config,
+    state: Option<state::Config>,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
@@ -280,6 +285,10 @@ impl Config {
                 .into_iter()
                 .map(|(path, what)| Problem::new(path, what)),
         );
+        if raw.state.is_none() && !raw.humans.local.is_empty() {
+            let advice = "nobody can log in without `state`; add `state: memory`, or a file";
+            warnings.push(Problem::new("humans.local", advice));
+        }
         let of_roles = raw.roles.warnings().into_iter();
         warnings.extend(of_roles.map(|(role, it)| Problem::new(format!("roles.{role}"), it)));
         warnings.extend(
@@ -321,6 +330,7 @@ impl Config {
                 tls: raw.tls,
                 policy: raw.policy,
                 audit: raw.audit,
+                state: raw.state,
                 limits: raw.limits,
                 telemetry: raw.telemetry,
             },
@@ -533,6 +543,14 @@ mod tests {
         assert_eq!(mistakes(DEV), [0, 1, 2].map(password));
         let production = DEV.replace("mode: development", "mode: production");
         assert_eq!(mistakes(&production), ["humans.local"]);
+    }
+
+    #[test]
+    fn users_who_could_not_log_in_are_pointed_out() {
+        let without = DEV.replace("state: memory", "");
+        let config = Config::built_in(&without).unwrap();
+        let paths: Vec<_> = config.warnings.iter().map(|it| &*it.path).collect();
+        assert_eq!(paths, ["humans.local"]);
     }
 
     #[test]

@@ -57,11 +57,11 @@ impl Services {
         }
     }
 
-    /// The same, with the sessions of people.
+    /// The same, with the sessions of people, where there are any.
     #[must_use]
-    pub fn with_sessions(self, sessions: Arc<Sessions>) -> Self {
+    pub fn with_sessions(self, sessions: Option<Arc<Sessions>>) -> Self {
         Self {
-            people: Some(People::new(sessions)),
+            people: sessions.map(People::new),
             ..self
         }
     }

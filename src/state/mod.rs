@@ -9,18 +9,23 @@
 //! - Decides nothing about permissions, callers or tiers: `delegation` made the proposal, the caller knows who asks.
 //! - A refusal ([`Refusal`]) is an answer; a failure ([`Failure`]) is none, and then nothing was done.
 
+mod config;
 mod embedded;
 mod error;
 mod handle;
 mod live;
 mod store;
 
+pub use config::Config;
 pub use embedded::{Embedded, OpenError};
 pub use error::{Failure, Level, Refusal, StateError};
 pub use handle::{Handle, HandleDigest, HandleError};
 pub use live::{Cause, Delta, Entry, Position, Presented, Revocations, Revoked, Subscription};
 pub use store::{
-    Begun, Ended, Epoch, GrantQuery, GrantRoot, Granted, KEPT_AFTER_END, Kept, LONGEST_LEASE,
-    LONGEST_SKEW, Lease, Limits, Manner, NewGrant, NewSession, PENDING_FOR, REQUEST_KEPT, Request,
-    Standing, StateStore, Swept, Target, TaskQuery, Whose,
+    Begun, Ended, Epoch, GrantQuery, GrantRoot, Granted, Ground, GroundQuery, KEPT_AFTER_END, Kept,
+    LONGEST_LEASE, LONGEST_SKEW, Lease, Limits, Manner, NewGrant, NewSession, Origin, PENDING_FOR,
+    REQUEST_KEPT, Request, Standing, StateStore, Swept, Target, TaskQuery, Whose,
 };
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,8 @@ use super::handle::HandleDigest;
 use super::live::{Position, Revocations};
 use crate::clock::Timestamp;
 use crate::delegation::{
-    AgentType, Audience, Grant, GrantId, PersonId, Session, SessionId, Status, Task, TaskId,
-    TokenId,
+    AgentId, AgentType, Audience, Grant, GrantId, PersonId, Session, SessionId, Status, Task,
+    TaskId, TokenId,
 };
 use crate::identity::SpiffeId;
 
@@ -83,6 +83,10 @@ pub trait StateStore: fmt::Debug + Send + Sync {
         limits: Limits,
         request: Option<Request>,
     ) -> Result<Kept<Lease>, StateError>;
+
+    /// Everything that `delegation` has to know to propose a grant, at one moment. [`delegate`](Self::delegate) judges what
+    /// may have changed since once more.
+    async fn ground(&self, query: GroundQuery) -> Result<Ground, StateError>;
 
     /// Makes what was begun live, once its audit record is kept. Everything above must still live. Activating twice is
     /// once; what has ended meanwhile is [`Refusal::Inactive`].
@@ -220,6 +224,43 @@ pub struct Standing {
     pub tasks: Vec<Task>,
     /// The grants, root first; the last is the one asked for.
     pub grants: Vec<Grant>,
+}
+
+/// What a delegation starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A person, directly.
+    Session(SessionId),
+    /// The agent that holds this grant.
+    Grant(GrantId),
+}
+
+/// A delegation that somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroundQuery {
+    /// From where.
+    pub from: Origin,
+    /// Of whom.
+    pub whose: Whose,
+    /// For which task.
+    pub task: TaskId,
+    /// To which agent.
+    pub agent: AgentId,
+}
+
+/// What a delegation is judged by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ground {
+    /// What it would rest on; without tasks and grants where a person delegates directly.
+    pub standing: Standing,
+    /// Whether all of that lives.
+    pub alive: bool,
+    /// Living grants beside the new one.
+    pub siblings: u32,
+    /// The person's task of that name, whatever its status.
+    pub task: Option<Task>,
+    /// A session of somebody whose id is that of the agent is kept.
+    pub names_a_person: bool,
 }
 
 /// Which tasks.

@@ -139,7 +139,8 @@ impl From<Status> for SessionClientError {
     fn from(status: Status) -> Self {
         let message = match status.code() {
             Code::Unimplemented => {
-                "sessions are not served there; take a Unix socket of listen.ext_authz".to_owned()
+                "there are no sessions there; the configuration of that attache needs `state`"
+                    .to_owned()
             }
             _ => status.message().to_owned(),
         };

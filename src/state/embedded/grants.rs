@@ -7,7 +7,7 @@ use super::requests::{self, Answer};
 use super::tasks::{DEEPEST, LONGEST_PAGE, texts};
 use super::{begin, row, sessions, tasks};
 use crate::clock::Timestamp;
-use crate::delegation::{Agent, Grant, GrantId, Status, TokenId};
+use crate::delegation::{Agent, Grant, GrantId, PersonId, Status, TaskId, TokenId};
 use crate::state::{
     GrantQuery, GrantRoot, Granted, Kept, LONGEST_LEASE, Lease, Level, Limits, NewGrant, Refusal,
     Request, Standing, StateError, Whose,
@@ -133,35 +133,43 @@ fn fits(work: &Work<'_>, grant: &Grant, begins_task: bool) -> Result<Timestamp, 
 
 /// Whether one more grant may rest on the same parent.
 fn room(work: &Work<'_>, grant: &Grant, limit: u32) -> Result<(), StateError> {
-    let now = row::nanos(work.now);
     let parent = grant.path.iter().rev().nth(1);
-    let (live, level) = match parent {
-        Some(parent) => {
-            let count = "SELECT count(*) FROM grants WHERE tenant = ? AND parent = ? \
-                         AND status IN ('active', 'pending') AND expires > ?";
-            let params = params![work.tenant, parent.as_str(), now];
-            let live = work
-                .db
-                .prepare_cached(count)?
-                .query_row(params, row::number::<u32>)?;
-            (live, Level::Grant)
-        }
-        None => {
-            let count = "SELECT count(*) FROM grants WHERE tenant = ? AND person = ? AND task = ? AND parent IS NULL \
-                         AND status IN ('active', 'pending') AND expires > ?";
-            let task = grant.task().map(|it| it.as_str());
-            let params = params![work.tenant, grant.chain.person.as_str(), task, now];
-            let live = work
-                .db
-                .prepare_cached(count)?
-                .query_row(params, row::number::<u32>)?;
-            (live, Level::Task)
-        }
+    let person = &grant.chain.person;
+    let live = match (parent, grant.task()) {
+        (Some(parent), _) => below_grant(work, parent)?,
+        (None, Some(task)) => below_task(work, person, task)?,
+        (None, None) => 0,
     };
-    match live < limit {
-        true => Ok(()),
-        false => Err(Refusal::Fanout { level, limit }.into()),
+    if live < limit {
+        return Ok(());
     }
+    let level = parent.map_or(Level::Task, |_| Level::Grant);
+    Err(Refusal::Fanout { level, limit }.into())
+}
+
+/// How many grants live or wait directly below a grant.
+pub(super) fn below_grant(work: &Work<'_>, parent: &GrantId) -> Result<u32, StateError> {
+    let count = "SELECT count(*) FROM grants WHERE tenant = ? AND parent = ? \
+                 AND status IN ('active', 'pending') AND expires > ?";
+    let key = params![work.tenant, parent.as_str(), row::nanos(work.now)];
+    Ok(work.db.prepare_cached(count)?.query_row(key, row::number)?)
+}
+
+/// How many grants live or wait that a person gave directly for a task.
+pub(super) fn below_task(
+    work: &Work<'_>,
+    person: &PersonId,
+    task: &TaskId,
+) -> Result<u32, StateError> {
+    let count = "SELECT count(*) FROM grants WHERE tenant = ? AND person = ? AND task = ? AND parent IS NULL \
+                 AND status IN ('active', 'pending') AND expires > ?";
+    let key = params![
+        work.tenant,
+        person.as_str(),
+        task.as_str(),
+        row::nanos(work.now)
+    ];
+    Ok(work.db.prepare_cached(count)?.query_row(key, row::number)?)
 }
 
 fn insert(work: &Work<'_>, grant: &Grant, begins_task: bool) -> Result<(), StateError> {
@@ -177,7 +185,7 @@ fn insert(work: &Work<'_>, grant: &Grant, begins_task: bool) -> Result<(), State
         grant.session.as_str(),
         path.iter().rev().nth(1),
         row::joined(&path),
-        grant.task().map(|it| it.as_str()),
+        grant.task().map(TaskId::as_str),
         row::joined(&texts(&grant.task_path)),
         begins_task,
         holder.map(|it| it.spiffe_id.as_str()),
@@ -239,7 +247,7 @@ fn insert_lease(
     }
     let (person, task) = (
         grant.chain.person.as_str(),
-        grant.task().map(|it| it.as_str()),
+        grant.task().map(TaskId::as_str),
     );
     let count = "SELECT count(*) FROM leases WHERE tenant = ? AND person = ? AND task = ? AND expires > ? AND ended IS NULL";
     let params = params![work.tenant, person, task, row::nanos(work.now)];

@@ -9,6 +9,7 @@ mod desk;
 mod end;
 mod file;
 mod grants;
+mod ground;
 mod requests;
 mod revoked;
 mod row;
@@ -24,10 +25,13 @@ use async_trait::async_trait;
 use self::desk::{Desk, Room, Work};
 use self::file::Place;
 use super::store::{
-    Begun, Ended, GrantQuery, Granted, Kept, Lease, Limits, Manner, NewGrant, NewSession, Request,
-    Standing, StateStore, Swept, Target, TaskQuery, Whose,
+    Begun, Ended, GrantQuery, Granted, Ground, GroundQuery, Kept, Lease, Limits, Manner, NewGrant,
+    NewSession, Request, Standing, StateStore, Swept, Target, TaskQuery, Whose,
 };
-use super::{HandleDigest, Revocations, StateError};
+use super::{
+    Delta, Entry, HandleDigest, LONGEST_LEASE, LONGEST_SKEW, Position, Revocations, Revoked,
+    StateError,
+};
 use crate::clock::Clock;
 use crate::delegation::{Grant, GrantId, PersonId, Session, SessionId, Task, TaskId, TokenId};
 
@@ -44,19 +48,27 @@ pub struct Embedded {
 
 impl Embedded {
     /// Opens or creates the file at `path`, mode 0600, for this process alone. Reads back what was taken back.
-    pub fn file(path: &Path, tenant: &str, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+    pub fn file(path: &Path, tenant: &str, clock: &Arc<dyn Clock>) -> Result<Self, OpenError> {
         let (place, db) = Place::file(path)?;
-        Self::on(place, db, tenant, &clock)
+        Self::on(&place, db, tenant, clock)
     }
 
-    /// A memory that is gone when it is closed.
-    pub fn memory(tenant: &str, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+    /// A memory that is gone when it is closed. It can't know what was taken back before, so nothing of before counts.
+    pub fn memory(tenant: &str, clock: &Arc<dyn Clock>) -> Result<Self, OpenError> {
         let (place, db) = Place::memory()?;
-        Self::on(place, db, tenant, &clock)
+        let memory = Self::on(&place, db, tenant, clock)?;
+        let now = clock.now();
+        let entry = Entry {
+            what: Revoked::Tenant(now),
+            until: now.plus(LONGEST_LEASE).plus(LONGEST_SKEW),
+        };
+        let (position, entries) = (Position::default(), vec![entry]);
+        memory.revocations.add(Delta { position, entries });
+        Ok(memory)
     }
 
     fn on(
-        place: Place,
+        place: &Place,
         db: rusqlite::Connection,
         tenant: &str,
         clock: &Arc<dyn Clock>,
@@ -75,12 +87,11 @@ impl Embedded {
             path: "a thread".into(),
             source,
         };
-        let reader = match place.can_reopen() {
-            true => {
-                let db = place.reopen(false).map_err(OpenError::Content)?;
-                Some(Desk::start("state-read", db, room(false)).map_err(thread)?)
-            }
-            false => None,
+        let reader = if place.can_reopen() {
+            let db = place.reopen(false).map_err(OpenError::Content)?;
+            Some(Desk::start("state-read", db, room(false)).map_err(thread)?)
+        } else {
+            None
         };
         let writer = Desk::start("state-write", db, room(true)).map_err(thread)?;
         Ok(Self {
@@ -178,6 +189,10 @@ impl StateStore for Embedded {
             .await
     }
 
+    async fn ground(&self, query: GroundQuery) -> Result<Ground, StateError> {
+        self.read(move |work| ground::ground(work, &query)).await
+    }
+
     async fn activate(&self, begun: Begun) -> Result<(), StateError> {
         self.writer
             .call(move |work| begin::activate(work, &begun))
@@ -235,6 +250,3 @@ impl Whose {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -20,7 +20,7 @@ CREATE TABLE task_names (
 
 CREATE TABLE tasks (
     tenant TEXT NOT NULL, person TEXT NOT NULL, id TEXT NOT NULL,
-    session TEXT NOT NULL, parent TEXT, path TEXT NOT NULL, owner TEXT NOT NULL, purpose TEXT NOT NULL,
+    session TEXT NOT NULL, parent TEXT, path TEXT NOT NULL, owner TEXT NOT NULL, begun_under TEXT NOT NULL, purpose TEXT NOT NULL,
     created INTEGER NOT NULL, deadline INTEGER NOT NULL,
     status TEXT NOT NULL, begun INTEGER NOT NULL, ended INTEGER,
     PRIMARY KEY (tenant, person, id),

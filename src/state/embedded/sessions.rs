@@ -106,3 +106,10 @@ fn find(work: &Work<'_>, id: &SessionId) -> Result<Option<Session>, StateError> 
     let found = select.query_row(params![work.tenant, id.as_str()], row::session);
     Ok(found.optional()?)
 }
+
+/// Whether a session of this person is kept.
+pub(super) fn knows(work: &Work<'_>, person: &str) -> Result<bool, StateError> {
+    let select = "SELECT EXISTS (SELECT 1 FROM sessions WHERE tenant = ? AND person = ?)";
+    let mut select = work.db.prepare_cached(select)?;
+    Ok(select.query_row(params![work.tenant, person], row::number)?)
+}

@@ -63,9 +63,10 @@ impl Swept {
     fn count(&mut self, changed: usize, most: u32, expired: bool) {
         let changed = u64::try_from(changed).unwrap_or(u64::MAX);
         self.more |= changed >= u64::from(most);
-        match expired {
-            true => self.expired += changed,
-            false => self.deleted += changed,
+        if expired {
+            self.expired += changed;
+        } else {
+            self.deleted += changed;
         }
     }
 }

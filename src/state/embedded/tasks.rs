@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::desk::Work;
 use super::requests::{self, Answer};
 use super::{begin, row, sessions};
-use crate::delegation::{PersonId, Status, Task, TaskId};
+use crate::delegation::{GrantId, PersonId, SessionId, Status, Task, TaskId};
 use crate::state::store::living;
 use crate::state::{Kept, Level, Limits, Refusal, Request, StateError, TaskQuery, Whose};
 
@@ -65,8 +65,9 @@ pub(super) fn insert(work: &Work<'_>, task: &Task, limits: Limits) -> Result<(),
     if work.db.prepare_cached(name)?.execute(names)? == 0 {
         return Err(Refusal::TaskExists.into());
     }
-    let insert = "INSERT INTO tasks (tenant, person, id, session, parent, path, owner, purpose, created, deadline, \
-                  status, begun) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?)";
+    let under: Vec<_> = task.begun_under.iter().map(GrantId::as_str).collect();
+    let insert = "INSERT INTO tasks (tenant, person, id, session, parent, path, owner, begun_under, purpose, created, deadline, \
+                  status, begun) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?)";
     work.db.prepare_cached(insert)?.execute(params![
         work.tenant,
         task.person.as_str(),
@@ -75,6 +76,7 @@ pub(super) fn insert(work: &Work<'_>, task: &Task, limits: Limits) -> Result<(),
         parent.map(TaskId::as_str),
         row::joined(&texts(&task.path)),
         row::owner(&task.owner),
+        row::joined(&under),
         task.purpose,
         row::nanos(task.created),
         row::nanos(task.deadline),
@@ -123,17 +125,21 @@ fn room(work: &Work<'_>, task: &Task, parent: &TaskId, limit: u32) -> Result<(),
         .prepare_cached(count)?
         .query_row(params, row::number)?;
     let level = Level::Task;
-    match live < limit {
-        true => Ok(()),
-        false => Err(Refusal::Fanout { level, limit }.into()),
+    if live < limit {
+        return Ok(());
     }
+    Err(Refusal::Fanout { level, limit }.into())
 }
 
 pub(super) fn get(work: &Work<'_>, person: &PersonId, id: &TaskId) -> Result<Task, StateError> {
     find(work, person, id)?.ok_or_else(|| Refusal::NotFound(Level::Task).into())
 }
 
-fn find(work: &Work<'_>, person: &PersonId, id: &TaskId) -> Result<Option<Task>, StateError> {
+pub(super) fn find(
+    work: &Work<'_>,
+    person: &PersonId,
+    id: &TaskId,
+) -> Result<Option<Task>, StateError> {
     let select = format!(
         "SELECT {} FROM tasks WHERE tenant = ? AND person = ? AND id = ?",
         row::TASK
@@ -166,7 +172,7 @@ pub(super) fn list(work: &Work<'_>, query: &TaskQuery) -> Result<Vec<Task>, Stat
         work.tenant,
         person.as_str(),
         after.as_ref().map_or("", TaskId::as_str),
-        session.as_ref().map(|it| it.as_str()),
+        session.as_ref().map(SessionId::as_str),
         status.map(Status::as_str),
         row::nanos(work.now),
         (*most).min(LONGEST_PAGE),
