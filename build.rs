@@ -37,9 +37,12 @@ fn envoy() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Our own services, with clients.
 fn attache() -> Result<(), Box<dyn std::error::Error>> {
-    let descriptors = protox::compile(["attache/v1/authorization.proto"], ["proto"])?;
+    let files = ["attache/v1/authorization.proto", "attache/v1/session.proto"];
+    let descriptors = protox::compile(files, ["proto"])?;
     tonic_prost_build::configure()
         .build_transport(false)
+        // They hold secrets, and show themselves by hand.
+        .skip_debug(["attache.v1.DevPassword", "attache.v1.CreateSessionResponse"])
         .compile_fds(descriptors)?;
     Ok(())
 }

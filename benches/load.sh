@@ -23,7 +23,7 @@ trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; rm -rf "$work"' EXIT
 # Starts attache on port NUMBER91, with the lines of $2 added to its configuration; its process id is in $started.
 serve() { # NUMBER MORE
   local name=attache$1 ready=
-  sed -e "s/127.0.0.1:9191/127.0.0.1:${1}91/" -e "s/127.0.0.1:8082/127.0.0.1:${1}82/" \
+  sed -e "s/127.0.0.1:9191/127.0.0.1:${1}91/" -e "s/127.0.0.1:8082/127.0.0.1:${1}82/" -e "s|/tmp/attache-dev|$work/$name|" \
     -e "s|sinks: \[stdout\]|sinks: [{jsonl: $work/$name.jsonl}]|" deploy/dev.yaml > "$work/$name.yaml"
   echo "$2" >> "$work/$name.yaml"
   taskset -c 0 "$built/attache" serve --config "$work/$name.yaml" 2> "$work/$name.log" &

@@ -14,6 +14,7 @@ pub mod config;
 pub mod delegation;
 pub mod grpc;
 pub mod http;
+pub mod humans;
 pub mod identity;
 pub mod lifecycle;
 pub mod operation;
@@ -21,6 +22,7 @@ pub mod pattern;
 pub mod permission;
 pub mod policy;
 pub mod socket;
+pub mod state;
 pub mod telemetry;
 pub mod tls;
 

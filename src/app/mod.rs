@@ -10,6 +10,7 @@ mod circuit;
 mod doors;
 mod judge;
 mod reload;
+mod sessions;
 mod witness;
 mod worker;
 
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{self, AuditError, Origin, WriterHandle};
-use crate::authority::{Authority, Metrics, Rules};
+use crate::authority::{Authority, Metrics, Rules, Sessions};
 use crate::clock::Clock;
 use crate::config::{Config, Fixed, Mode};
 use crate::grpc::{Services, health_routes};
@@ -37,6 +38,7 @@ use crate::http::{Health, serve_health};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::policy::{EngineKind, Judge, LoadError, Proof, Source};
 use crate::socket::{Address, BindError, Bound, SocketFile};
+use crate::state;
 use crate::telemetry;
 use crate::tls::{Credentials, Renewal};
 
@@ -50,6 +52,7 @@ use reload::{Reloader, Rooms};
 pub struct App {
     fixed: Fixed,
     authority: Arc<Authority>,
+    sessions: Option<Arc<Sessions>>,
     doors: Doors,
     health: TcpListener,
     reloader: Reloader,
@@ -76,6 +79,9 @@ pub enum StartError {
     /// The audit trail can be opened and takes no records.
     #[error("the audit trail took no record within {}; look at the first of audit.sinks", humantime::format_duration(*.0))]
     AuditTimeout(Duration),
+    /// The memory of sessions can't be opened.
+    #[error("cannot open the memory of sessions; name another file under state")]
+    State(#[source] state::OpenError),
     /// A socket can't be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -114,7 +120,11 @@ impl StartError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Policy(_) | Self::NoCredential(_) => 2,
-            Self::Audit(_) | Self::AuditTimeout(_) | Self::Bind(_) | Self::BindHealth { .. } => 1,
+            Self::Audit(_)
+            | Self::AuditTimeout(_)
+            | Self::State(_)
+            | Self::Bind(_)
+            | Self::BindHealth { .. } => 1,
         }
     }
 }
@@ -187,6 +197,11 @@ impl App {
             Arc::clone(&clock),
             metrics,
         ));
+        let store = sessions::open(&fixed, &clock)?;
+        let sessions = store.map(|store| {
+            let rng = rand::make_rng();
+            Arc::new(Sessions::new(Arc::clone(&authority), store, rng))
+        });
         let renewals = credentials.renewals();
         let credentials = Arc::new(credentials);
         let reloader = Reloader::new(
@@ -210,6 +225,7 @@ impl App {
             .map_err(|source| StartError::BindHealth { address, source })?;
         Ok(Self {
             authority,
+            sessions,
             fixed,
             doors,
             health,
@@ -249,6 +265,7 @@ impl App {
         let Self {
             fixed,
             authority,
+            sessions,
             doors,
             health,
             reloader,
@@ -276,7 +293,8 @@ impl App {
             Arc::clone(&authority),
             fixed.limits.clone(),
             grpc_health.clone(),
-        );
+        )
+        .with_sessions(sessions.clone());
         tasks.spawn(serve_health(health, probes, grpc_health, probes_end));
         tasks.spawn(reloader.run(shutdown.clone()));
         for renewal in renewals {
@@ -301,8 +319,13 @@ impl App {
             shutdown.clone(),
         ));
 
+        if let Some(sessions) = sessions.clone() {
+            tasks.spawn(sessions::sweep(sessions, notices.clone(), shutdown.clone()));
+        }
+
         let behind = Behind {
             authority,
+            sessions,
             services,
             limits: fixed.limits,
             shutdown: shutdown.clone(),

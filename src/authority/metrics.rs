@@ -19,6 +19,21 @@ pub struct Metrics {
     duration: Histogram,
     shadowed_routes: Gauge,
     accept_errors: Counter,
+    logins: Family<LoginLabels, Counter>,
+}
+
+/// How a login ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Login {
+    Success,
+    Wrong,
+    TooOften,
+    Refused,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoginLabels {
+    result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -36,7 +51,13 @@ impl Metrics {
             duration: Histogram::new(BUCKETS),
             shadowed_routes: Gauge::default(),
             accept_errors: Counter::default(),
+            logins: Family::default(),
         };
+        registry.register(
+            "attache_logins",
+            "Logins of people, by result (success, wrong, too_often, refused)",
+            metrics.logins.clone(),
+        );
         registry.register(
             "attache_checks",
             "Requests decided, by outcome (allow, deny, abandoned), reason code and mode",
@@ -58,6 +79,17 @@ impl Metrics {
             metrics.accept_errors.clone(),
         );
         metrics
+    }
+
+    /// Counts a login.
+    pub(super) fn login(&self, result: Login) {
+        let result = match result {
+            Login::Success => "success",
+            Login::Wrong => "wrong",
+            Login::TooOften => "too_often",
+            Login::Refused => "refused",
+        };
+        self.logins.get_or_create(&LoginLabels { result }).inc();
     }
 
     /// Counts a decision.

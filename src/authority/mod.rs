@@ -2,6 +2,8 @@
 //! leaves a record of the outcome, and answers with a [`Decision`]. An [`Inquiry`] names the operation itself, takes the
 //! same way from permissions on, and is answered with an [`AuthzDecision`]. Programs see [`AuthorizationProvider`].
 //!
+//! People open [`Sessions`] here, which delegations rest on.
+//!
 //! It never grants what a table refuses, never answers before the witness was told, and never fails: whatever goes
 //! wrong on the way is a denial with a reason.
 
@@ -17,6 +19,7 @@ mod metrics;
 mod provider;
 mod question;
 mod rules;
+mod session;
 
 pub use check::Authority;
 pub use decision::{Decision, DecisionId, Denial, Outcome, Permit};
@@ -28,5 +31,6 @@ pub use metrics::Metrics;
 pub use provider::{AuthorizationProvider, AuthzDecision};
 pub use question::{Attributes, HeaderProblem, Headers, HttpRequest, Question};
 pub use rules::{ContextNames, Rules};
+pub use session::{LONGEST_SESSION_CALL, Login, Opened, SessionRefusal, Sessions};
 
 pub use crate::policy::{Deadline, Shaping};

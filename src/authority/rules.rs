@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::delegation;
+use crate::delegation::{self, RoleTable};
+use crate::humans::People;
 use crate::identity::{Identifier, PepRules};
 use crate::operation::{Fallback, RouteTable};
 use crate::permission::{AgentList, TierTable, WorkloadGrants};
@@ -28,6 +29,10 @@ pub struct Rules {
     pub fallback: Fallback,
     /// The tier of each operation.
     pub tiers: TierTable,
+    /// What each role permits.
+    pub roles: RoleTable,
+    /// The people who log in here with a password.
+    pub people: Arc<People>,
     /// Which request attributes policy sees.
     pub context: ContextNames,
     /// How long the decision of an inquiry may take.

@@ -3,8 +3,11 @@
 mod audit;
 mod check;
 mod eval;
+mod hash_password;
 mod health;
+mod secret;
 mod serve;
+mod session;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +38,15 @@ enum Command {
     Audit(audit::Audit),
     /// Ask a running instance whether it serves (for probes)
     Health(health::Health),
+    /// Make the hash of a password for `humans.local`
+    HashPassword(hash_password::HashPassword),
+    /// Log in as a person and keep the session
+    Login(session::Login),
+    /// End the session that is kept, with everything delegated under it
+    Logout(session::Logout),
+    /// Show whose session is kept, and what it permits
+    #[command(name = "whoami")]
+    WhoAmI(session::WhoAmI),
 }
 
 /// Which configuration a command works on.
@@ -62,6 +74,10 @@ impl Cli {
             Command::Eval(command) => command.run(),
             Command::Audit(command) => command.run(),
             Command::Health(command) => command.run(),
+            Command::HashPassword(command) => command.run(),
+            Command::Login(command) => command.run(),
+            Command::Logout(command) => command.run(),
+            Command::WhoAmI(command) => command.run(),
         }
     }
 }
@@ -70,10 +86,7 @@ impl ConfigSource {
     fn read(&self) -> Result<Config, ConfigError> {
         match &self.config {
             Some(path) => Config::read(path),
-            None => Config::parse(
-                DEV_CONFIG,
-                "the built-in development configuration".as_ref(),
-            ),
+            None => Config::built_in(DEV_CONFIG),
         }
     }
 
@@ -103,6 +116,9 @@ fn small_runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
 }
 
 /// The configuration of `--dev`.
-const DEV_CONFIG: &str = include_str!("../../deploy/dev.yaml");
+const DEV_CONFIG: &str = concat!(
+    include_str!("../../deploy/dev.yaml"),
+    include_str!("../../deploy/dev-people.yaml")
+);
 /// The exit code for a configuration that can't be used, as for a wrong command line.
 const BAD_CONFIG: u8 = 2;

@@ -13,11 +13,12 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::authority::{ContextNames, INQUIRY_TIME, LONGEST_INQUIRY, Rules};
+use crate::delegation::RoleConfig;
 use crate::grpc::Limits;
 use crate::identity::TrustDomain;
 use crate::operation::{Fallback, RouteConfig, RouteTable};
 use crate::permission::{AgentList, TierTable, WorkloadConfig};
-use crate::{audit, delegation, identity, policy, telemetry, tls};
+use crate::{audit, delegation, humans, identity, policy, state, telemetry, tls};
 
 pub use collect::Problem;
 pub use listen::{ExtAuthzListener, Listen, TlsListener};
@@ -52,6 +53,8 @@ pub struct Fixed {
     pub policy: policy::Config,
     /// The witness.
     pub audit: audit::Config,
+    /// The memory of delegations, where there is one.
+    pub state: Option<state::Config>,
     /// What the process takes on.
     pub limits: Limits,
     /// Logs.
@@ -81,6 +84,7 @@ impl Fixed {
             tls,
             policy,
             audit,
+            state,
             limits,
             telemetry,
         } = self;
@@ -93,6 +97,7 @@ impl Fixed {
             ("tls", *tls == other.tls),
             ("policy", *policy == other.policy),
             ("audit", *audit == other.audit),
+            ("state", *state == other.state),
             ("limits", *limits == other.limits),
             ("telemetry", *telemetry == other.telemetry),
         ]
@@ -100,6 +105,13 @@ impl Fixed {
         .filter_map(|(name, same)| (!same).then_some(name))
         .collect()
     }
+}
+
+/// What becomes of users whose password stands in this source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KnownPasswords {
+    Refused,
+    Allowed,
 }
 
 /// Why there is no configuration.
@@ -154,9 +166,14 @@ struct Raw {
     #[serde(default)]
     tiers: TierTable,
     #[serde(default)]
+    roles: RoleConfig,
+    #[serde(default)]
+    humans: humans::Config,
+    #[serde(default)]
     policy: policy::Config,
     #[serde(default)]
     audit: audit::Config,
+    state: Option<state::Config>,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
@@ -189,14 +206,24 @@ impl Config {
 
     /// Reads `text` as the content of the file at `path`.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        Self::parse_with(text, path, KnownPasswords::Refused)
+    }
+
+    /// Reads the configuration of `--dev`, whose users have passwords that everybody knows.
+    pub fn built_in(text: &str) -> Result<Self, ConfigError> {
+        let path = Path::new("the built-in development configuration");
+        Self::parse_with(text, path, KnownPasswords::Allowed)
+    }
+
+    fn parse_with(text: &str, path: &Path, known: KnownPasswords) -> Result<Self, ConfigError> {
         let base = path.parent().unwrap_or(Path::new("")).to_owned();
-        Self::from_text(text, base).map_err(|problems| ConfigError::Invalid {
+        Self::from_text(text, base, known).map_err(|problems| ConfigError::Invalid {
             path: path.to_owned(),
             problems,
         })
     }
 
-    fn from_text(text: &str, base: PathBuf) -> Result<Self, Vec<Problem>> {
+    fn from_text(text: &str, base: PathBuf, known: KnownPasswords) -> Result<Self, Vec<Problem>> {
         let value: serde_json::Value =
             serde_saphyr::from_str(text).map_err(|error| vec![not_yaml(&error.to_string())])?;
         if !value.is_object() {
@@ -215,15 +242,26 @@ impl Config {
         problems.extend(context_problems(&raw.context));
         problems.extend(raw.strangers());
         problems.extend(raw.unshown());
+        let production = raw.mode == Mode::Production;
         let of_delegation = raw.delegation.problems();
         problems.extend(
             of_delegation
                 .into_iter()
                 .map(|(path, what)| Problem::new(path, what)),
         );
-        let of_policy = raw.policy.problems(raw.mode == Mode::Production);
+        let of_policy = raw.policy.problems(production);
         problems.extend(
             of_policy
+                .into_iter()
+                .map(|(path, what)| Problem::new(path, what)),
+        );
+        let mut of_humans = raw.humans.problems(production, &raw.roles);
+        if of_humans.is_empty() && known == KnownPasswords::Refused {
+            // Not where they are refused anyway: each takes a while.
+            of_humans = raw.humans.known_passwords();
+        }
+        problems.extend(
+            of_humans
                 .into_iter()
                 .map(|(path, what)| Problem::new(path, what)),
         );
@@ -247,6 +285,12 @@ impl Config {
                 .into_iter()
                 .map(|(path, what)| Problem::new(path, what)),
         );
+        if raw.state.is_none() && !raw.humans.local.is_empty() {
+            let advice = "nobody can log in without `state`; add `state: memory`, or a file";
+            warnings.push(Problem::new("humans.local", advice));
+        }
+        let of_roles = raw.roles.warnings().into_iter();
+        warnings.extend(of_roles.map(|(role, it)| Problem::new(format!("roles.{role}"), it)));
         warnings.extend(
             raw.listen
                 .warnings(&raw.identity, &raw.tls, raw.policy.credential()),
@@ -270,6 +314,8 @@ impl Config {
                     rest_mapping: raw.rest_mapping,
                 },
                 tiers: raw.tiers,
+                roles: raw.roles.build(),
+                people: Arc::new(raw.humans.build()),
                 context: raw.context,
                 inquiry_time: inquiry_time(&raw.policy),
                 input: raw.policy.input,
@@ -284,6 +330,7 @@ impl Config {
                 tls: raw.tls,
                 policy: raw.policy,
                 audit: raw.audit,
+                state: raw.state,
                 limits: raw.limits,
                 telemetry: raw.telemetry,
             },
@@ -413,6 +460,7 @@ fn listed(path: &Path, problems: &[Problem]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::permission::Tier;
 
     fn mistakes(text: &str) -> Vec<String> {
         match Config::parse(text, Path::new("attache.yaml")) {
@@ -480,6 +528,58 @@ mod tests {
             Duration::from_secs(1)
         );
         assert_eq!(time("engine: opa, opa: {timeout: 1m}"), LONGEST_INQUIRY);
+    }
+
+    const DEV: &str = concat!(
+        include_str!("../../deploy/dev.yaml"),
+        include_str!("../../deploy/dev-people.yaml")
+    );
+
+    #[test]
+    fn the_users_of_dev_are_for_dev_alone() {
+        let built_in = Config::built_in(DEV).unwrap();
+        assert!(built_in.warnings.is_empty(), "{:?}", built_in.warnings);
+        let password = |at| format!("humans.local[{at}].password_hash");
+        assert_eq!(mistakes(DEV), [0, 1, 2].map(password));
+        let production = DEV.replace("mode: development", "mode: production");
+        assert_eq!(mistakes(&production), ["humans.local"]);
+    }
+
+    #[test]
+    fn users_who_could_not_log_in_are_pointed_out() {
+        let without = DEV.replace("state: memory", "");
+        let config = Config::built_in(&without).unwrap();
+        let paths: Vec<_> = config.warnings.iter().map(|it| &*it.path).collect();
+        assert_eq!(paths, ["humans.local"]);
+    }
+
+    #[test]
+    fn the_roles_to_start_from_are_the_same_in_dev_and_in_the_example() {
+        // A11
+        let example = include_str!("../../deploy/examples/attache.yaml");
+        let example = Config::parse(example, Path::new("attache.yaml")).unwrap();
+        let roles = Config::built_in(DEV).unwrap().rules.roles;
+        assert_eq!(roles, example.rules.roles);
+        let tier = |role: &str, resource: &str, action: &str| {
+            let permissions = roles.permissions(&role.parse().unwrap()).unwrap();
+            permissions.effective(&resource.parse().unwrap(), &action.parse().unwrap())
+        };
+        for (role, resource, action, expected) in [
+            ("viewer", "documents", "read", Tier::Free),
+            ("viewer", "documents/7", "update", Tier::Absent),
+            ("editor", "documents/7", "delete", Tier::Supervised),
+            ("editor", "billing", "read", Tier::Absent),
+            ("admin", "documents", "delete", Tier::Supervised),
+            ("admin", "users/7", "create", Tier::Supervised),
+            ("admin", "users/7", "update", Tier::Supervised),
+            ("admin", "users/7", "delete", Tier::Forbidden),
+            ("admin", "analytics", "admin", Tier::Supervised),
+            ("admin", "billing", "update", Tier::Forbidden),
+            ("admin", "billing", "delete", Tier::Absent),
+        ] {
+            let found = tier(role, resource, action);
+            assert_eq!(found, expected, "{role} {resource}:{action}");
+        }
     }
 
     #[test]

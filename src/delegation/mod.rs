@@ -22,6 +22,7 @@ mod narrowing;
 mod principal;
 mod refusal;
 mod registry;
+mod role;
 mod session;
 mod task;
 #[cfg(test)]
@@ -44,5 +45,6 @@ pub use narrowing::{Excess, Missing, Named, Narrowing};
 pub use principal::{Agent, Chain, Person, Principal};
 pub use refusal::{NotAllowed, Refusal};
 pub use registry::{AgentEntry, Registry};
+pub use role::{RoleConfig, RoleTable};
 pub use session::{Authentication, Session};
 pub use task::{Status, StatusError, Task};

@@ -1,5 +1,5 @@
-//! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs, and the [`Services`] that workloads and
-//! people reach.
+//! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs and `SessionService` for people, and the
+//! [`Services`] that workloads and people reach.
 //!
 //! Turns wire messages into attache's own words and back; decides nothing itself. On `ext_authz` every fault on the way
 //! becomes an explicit denial ([`rescue`]), elsewhere an error of the call ([`guard`]); connections and messages are
@@ -15,12 +15,14 @@ mod guard;
 mod health;
 mod limits;
 mod proto;
+mod refusal;
 mod rehearsal;
 mod request;
 mod rescue;
 mod response;
 mod server;
 mod services;
+mod session;
 
 use std::io;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, Sessions};
 use crate::lifecycle::Shutdown;
 use crate::socket::{Address, Bound};
 
@@ -37,16 +39,20 @@ pub use health::{HEALTH_SERVICES, HealthClientError, ServingStatus, health_route
 pub use limits::Limits;
 pub use rehearsal::{Rehearsal, RehearsalError, RequestFlags};
 pub use services::{LONGEST_CALL, MeshServer, Services};
+pub use session::{SessionClient, SessionClientError, SessionInfo};
 
 use ext_authz::ExtAuthz;
 use proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use rescue::{Door, RescueLayer};
 use server::Entrance;
+use session::People;
 
 /// The name of Envoy's authorization service, as health checks ask for it.
 pub const EXT_AUTHZ: &str = "envoy.service.auth.v3.Authorization";
 /// The name of our own service of decisions, as health checks ask for it.
 pub const AUTHORIZATION: &str = authorization::NAME;
+/// The name of the service of sessions, as health checks ask for it.
+pub const SESSIONS: &str = session::NAME;
 
 /// Serves `ext_authz` on sockets, and decisions for programs on those of them that are Unix sockets; shared by all
 /// listeners and workers.
@@ -58,6 +64,7 @@ pub struct ExtAuthzServer {
     entrance: Entrance,
     /// Calls of programs may take long, and must not take a proxy's place.
     inquiries: Arc<Semaphore>,
+    people: Option<People>,
 }
 
 impl ExtAuthzServer {
@@ -70,6 +77,16 @@ impl ExtAuthzServer {
             inquiries: Arc::new(Semaphore::new(limits.max_in_flight)),
             authority,
             limits,
+            people: None,
+        }
+    }
+
+    /// The same, with the sessions of people, where there are any.
+    #[must_use]
+    pub fn with_sessions(self, sessions: Option<Arc<Sessions>>) -> Self {
+        Self {
+            people: sessions.map(People::new),
+            ..self
         }
     }
 
@@ -91,6 +108,10 @@ impl ExtAuthzServer {
             )),
             Address::Tcp(_) => None,
         };
+        let sessions = match bound.address() {
+            Address::Unix { .. } => self.people.map(|people| people.service()),
+            Address::Tcp(_) => None,
+        };
         let check = ExtAuthz::new(self.authority, self.limits.request_timeout);
         let service =
             AuthorizationServer::new(check).max_decoding_message_size(self.limits.message_bytes());
@@ -100,6 +121,7 @@ impl ExtAuthzServer {
             .layer(rescue)
             .add_service(service)
             .add_optional_service(decisions)
+            .add_optional_service(sessions)
             .serve_with_incoming_shutdown(connections, async move { shutdown.draining().await })
             .await
             .map_err(io::Error::other)

@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, Sessions};
 use crate::lifecycle::Shutdown;
 use crate::socket::Bound;
 
@@ -32,6 +32,7 @@ use super::authorization;
 use super::guard::GuardLayer;
 use super::limits::Limits;
 use super::server::Entrance;
+use super::session::People;
 
 /// The services, and what they are made from.
 #[derive(Debug, Clone)]
@@ -41,6 +42,7 @@ pub struct Services {
     /// Decisions under way, over both kinds of listeners.
     inquiries: Arc<Semaphore>,
     health: axum::Router,
+    people: Option<People>,
 }
 
 impl Services {
@@ -51,6 +53,16 @@ impl Services {
             authority,
             limits,
             health,
+            people: None,
+        }
+    }
+
+    /// The same, with the sessions of people, where there are any.
+    #[must_use]
+    pub fn with_sessions(self, sessions: Option<Arc<Sessions>>) -> Self {
+        Self {
+            people: sessions.map(People::new),
+            ..self
         }
     }
 
@@ -68,9 +80,13 @@ impl Services {
         let guarded = self.health.clone().layer(guard);
         // Outside the guard: it has places, an end and a record for what fails of its own, and gives nobody a place who
         // may not ask.
-        Routes::from(guarded)
-            .add_service(decisions)
-            .into_axum_router()
+        let routes = Routes::from(guarded).add_service(decisions);
+        let routes = match &self.people {
+            // It has a guard of its own, with few places.
+            Some(people) => routes.add_service(people.service()),
+            None => routes,
+        };
+        routes.into_axum_router()
     }
 }
 

@@ -152,6 +152,8 @@ fn the_annotated_example_has_every_key_and_no_mistake() {
     // A Unix socket and a file of authorities stand there instead, and so there is no certificate; comments show all of them.
     let secured = ["tls.NAME.", "listen.mesh.", "listen.http."];
     missing.retain(|key| !secured.iter().any(|section| key.starts_with(section)));
+    // Production has no users with passwords.
+    missing.retain(|key| !key.starts_with("humans.local[]."));
     let instead = [
         "listen.ext_authz[].tcp",
         "listen.ext_authz[].tls",
@@ -253,6 +255,18 @@ fn parse(text: &str) -> Config {
     Config::parse(text, Path::new("attache.yaml")).unwrap()
 }
 
+/// Needs `mode` and `roles` as well, which `humans` can't do without.
+const DORA: &str = r#"
+mode: development
+roles: {editor: []}
+humans:
+  local:
+    - email: dora@example.com
+      id: usr-dora-004
+      role: editor
+      password_hash: "$argon2id$v=19$m=19456,t=2,p=1$cm9sbGluZ3RoZWRpY2Vub3c$9yDFJwFvGHOIqQ8HVdkRNm3DNxAGmMYvjTVqDoJwzzE"
+"#;
+
 /// The tables as text; the revision is that of the file and differs always.
 fn rules(config: &Config) -> String {
     let rules = &config.rules;
@@ -260,7 +274,7 @@ fn rules(config: &Config) -> String {
     // The cache of certificates behind it says nothing.
     let identifier = identifier.split(" read: ").next().unwrap().to_owned();
     format!(
-        "{:?} {identifier} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{:?} {identifier} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         rules.peps,
         rules.agents,
         rules.delegation,
@@ -268,6 +282,8 @@ fn rules(config: &Config) -> String {
         rules.routes,
         rules.fallback,
         rules.tiers,
+        rules.roles,
+        rules.people,
         rules.context
     )
 }
@@ -278,7 +294,6 @@ fn what_reloads_and_what_needs_a_restart_is_as_listed() {
     let row = &tables[0].rows[0];
     let live: BTreeSet<_> = code_spans(&row[0]).into_iter().collect();
     let restart: BTreeSet<_> = code_spans(&row[1]).into_iter().collect();
-    let base = parse("trust_domain: example.org");
     let samples = [
         ("mode", "mode: development"),
         ("tenant", "tenant: other"),
@@ -295,6 +310,8 @@ fn what_reloads_and_what_needs_a_restart_is_as_listed() {
         ("context", "context: {headers: [x-a]}"),
         ("rest_mapping", "rest_mapping: true"),
         ("tiers", "tiers: {default: free}"),
+        ("roles", "roles: {editor: []}"),
+        ("humans", DORA),
         ("policy", "policy: {path: a/b}"),
         ("audit", "audit: {queue: 7}"),
         ("limits", "limits: {workers: 7}"),
@@ -315,6 +332,12 @@ fn what_reloads_and_what_needs_a_restart_is_as_listed() {
     assert_eq!(all, top);
     for (key, text) in texts {
         let changed = parse(&text);
+        let base = match &*key {
+            "humans" => {
+                parse("{trust_domain: example.org, mode: development, roles: {editor: []}}")
+            }
+            _ => parse("trust_domain: example.org"),
+        };
         assert_eq!(changed.fixed != base.fixed, restart.contains(&key), "{key}");
         // It stands in the tables and in our certificates; a file that changes it is rejected whole.
         if key == "trust_domain" {

@@ -40,6 +40,7 @@ impl Server {
         let text = read("deploy/dev.yaml")
             .replace("127.0.0.1:9191", "127.0.0.1:0")
             .replace("127.0.0.1:8082", "127.0.0.1:0")
+            .replace("/tmp", &folder.path().display().to_string())
             .replace("sinks: [stdout]", "sinks: [{jsonl: audit.jsonl}]")
             .replace(
                 "listen:\n",
