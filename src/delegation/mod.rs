@@ -16,6 +16,7 @@ mod id;
 mod principal;
 mod session;
 mod task;
+pub mod token;
 
 pub use grant::{Audience, Grant};
 pub use held::{Held, Narrowing};
