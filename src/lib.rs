@@ -15,6 +15,7 @@ pub mod delegation;
 pub mod grpc;
 pub mod http;
 pub mod identity;
+pub mod keys;
 pub mod lifecycle;
 pub mod operation;
 pub mod pattern;

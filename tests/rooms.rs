@@ -26,6 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Capabilities: vocabulary, never each other.
     ("policy", &["clock", "identity", "permission", "text"]),
     ("audit", &["clock", "identity", "permission"]),
+    ("keys", &["clock", "delegation"]),
     ("tls", &["clock", "identity", "text"]),
     ("telemetry", &[]),
     ("lifecycle", &[]),
@@ -97,8 +98,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("spiffe", &["identity", "tls"]),
     ("rustls", &["policy", "tls"]),
     ("tokio_rustls", &["tls"]),
-    ("pem", &["identity"]),
-    ("quick_cache", &["identity", "policy"]),
+    ("pem", &["identity", "keys"]),
+    ("quick_cache", &["identity", "keys", "policy"]),
     ("serde_saphyr", &["config", "policy"]),
     ("tracing_appender", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),

@@ -65,4 +65,4 @@ impl fmt::Debug for Token {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
