@@ -31,7 +31,7 @@ impl Default for Config {
     }
 }
 
-const SHORTEST: Duration = Duration::from_hours(1);
+const SHORTEST: Duration = Duration::from_secs(3600);
 
 fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let period: Option<Duration> = humantime_serde::deserialize(deserializer)?;

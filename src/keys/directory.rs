@@ -335,7 +335,7 @@ mod tests {
         for odd in [
             "",
             "x",
-            &whole[..60],
+            whole.split_at(60).0,
             &whole.replace("PRIVATE KEY", "RSA PRIVATE KEY"),
             "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
         ] {

@@ -13,9 +13,9 @@ use crate::clock::Timestamp;
 use crate::delegation::token::MAX_LIFE;
 
 /// How long others may keep the document of our public keys.
-pub const JWKS_MAX_AGE: Duration = Duration::from_mins(5);
+pub const JWKS_MAX_AGE: Duration = Duration::from_secs(300);
 /// NEXT for at least this long: twice [`JWKS_MAX_AGE`].
-const AHEAD: Duration = Duration::from_mins(10);
+const AHEAD: Duration = Duration::from_secs(600);
 /// RETIRED for this long: the longest life of a token, the greatest accepted skew of clocks, and as much again for
 /// replicas that look at the files a little later.
 const AFTER: Duration = Duration::from_secs(MAX_LIFE + 30 + 30);

@@ -689,8 +689,8 @@ fn base64url_has_one_spelling() {
         format!("{header}\n.{rest}"),
         format!("{header}.{rest}=="),
         format!("{header}.{rest}\r\n"),
-        format!("+{}", &text[1..]),
-        format!("/{}", &text[1..]),
+        format!("+{}", text.split_at(1).1),
+        format!("/{}", text.split_at(1).1),
     ] {
         assert!(
             matches!(Compact::parse(&odd), Err(FormError::Base64(_))),

@@ -91,11 +91,12 @@ struct Act {
     agent_id: AgentId,
     agent_type: AgentType,
     #[serde(
+        rename = "act",
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
-    act: Option<Box<Object<Act>>>,
+    before: Option<Box<Object<Act>>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -156,7 +157,7 @@ impl Wire {
                 sub_profile: AGENT.to_owned(),
                 agent_id: agent.agent_id.clone(),
                 agent_type: agent.agent_type.clone(),
-                act,
+                before: act,
             })));
         }
         let mut aud = vec![Text(claims.audience.clone())];
@@ -316,7 +317,7 @@ fn agents(act: Option<Box<Object<Act>>>, issuer: &Audience) -> Result<Vec<Agent>
             agent_id: act.agent_id,
             agent_type: act.agent_type,
         });
-        next = act.act;
+        next = act.before;
     }
     agents.reverse();
     Ok(agents)

@@ -415,7 +415,7 @@ fn every_refusal_looks_the_same_outside_and_different_in_records() {
     let text = token.expose();
     // T23: no words and no debug output show the token or its claims' text.
     let errors = [
-        house.verify(&text[1..]).unwrap_err(),
+        house.verify(text.split_at(1).1).unwrap_err(),
         house.verify(&format!("{text}A")).unwrap_err(),
         house
             .verifier
@@ -429,7 +429,7 @@ fn every_refusal_looks_the_same_outside_and_different_in_records() {
         .collect();
     let signature = text.rsplit('.').next().unwrap();
     for shown in shown {
-        assert!(!shown.contains(&signature[..20]), "{shown}");
+        assert!(!shown.contains(signature.split_at(20).0), "{shown}");
         assert!(!shown.contains(text), "{shown}");
     }
 }
