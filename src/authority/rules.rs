@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::delegation;
 use crate::identity::{Identifier, PepRules};
 use crate::operation::{Fallback, RouteTable};
 use crate::permission::{AgentList, TierTable, WorkloadGrants};
@@ -15,8 +16,10 @@ pub struct Rules {
     pub peps: PepRules,
     /// How a caller's claims become an identity.
     pub identifier: Identifier,
-    /// Which callers are agents.
+    /// Which callers are agents: those listed, and all who may be delegated to.
     pub agents: AgentList,
+    /// How authority may be handed on.
+    pub delegation: delegation::Settings,
     /// What workloads may do on their own account.
     pub workloads: WorkloadGrants,
     /// Which operation a request is.

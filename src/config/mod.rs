@@ -17,7 +17,7 @@ use crate::grpc::Limits;
 use crate::identity::TrustDomain;
 use crate::operation::{Fallback, RouteConfig, RouteTable};
 use crate::permission::{AgentList, TierTable, WorkloadConfig};
-use crate::{audit, identity, policy, telemetry, tls};
+use crate::{audit, delegation, identity, policy, telemetry, tls};
 
 pub use collect::Problem;
 pub use listen::{ExtAuthzListener, Listen, TlsListener};
@@ -142,6 +142,8 @@ struct Raw {
     #[serde(default)]
     agents: AgentList,
     #[serde(default)]
+    delegation: delegation::Config,
+    #[serde(default)]
     workloads: WorkloadConfig,
     #[serde(default)]
     routes: Vec<RouteConfig>,
@@ -213,6 +215,12 @@ impl Config {
         problems.extend(context_problems(&raw.context));
         problems.extend(raw.strangers());
         problems.extend(raw.unshown());
+        let of_delegation = raw.delegation.problems();
+        problems.extend(
+            of_delegation
+                .into_iter()
+                .map(|(path, what)| Problem::new(path, what)),
+        );
         let of_policy = raw.policy.problems(raw.mode == Mode::Production);
         problems.extend(
             of_policy
@@ -230,7 +238,15 @@ impl Config {
         let Some(trust_domain) = raw.trust_domain.filter(|_| problems.is_empty()) else {
             return Err(problems);
         };
-        let mut warnings = warnings(&raw.tiers, &raw.agents, &raw.workloads, &routes);
+        let of_delegation = raw.delegation.warnings(&raw.agents);
+        let delegation = raw.delegation.build();
+        let agents = delegation.agents(&raw.agents);
+        let mut warnings = warnings(&raw.tiers, &agents, &raw.workloads, &routes);
+        warnings.extend(
+            of_delegation
+                .into_iter()
+                .map(|(path, what)| Problem::new(path, what)),
+        );
         warnings.extend(
             raw.listen
                 .warnings(&raw.identity, &raw.tls, raw.policy.credential()),
@@ -246,7 +262,8 @@ impl Config {
             rules: Rules {
                 peps,
                 identifier,
-                agents: raw.agents,
+                agents,
+                delegation,
                 workloads: raw.workloads.build(),
                 routes,
                 fallback: Fallback {
@@ -308,6 +325,11 @@ impl Raw {
         };
         let agents = self.agents.0.iter().enumerate();
         let agents = agents.map(|(at, it)| (format!("agents[{at}]"), it));
+        let delegates = self.delegation.agents.0.iter().enumerate();
+        let delegates = delegates.map(|(at, it)| {
+            let path = format!("delegation.agents[{at}].match");
+            (path, &it.agents)
+        });
         let workloads = self.workloads.0.iter().enumerate();
         let workloads = workloads.map(|(at, it)| (format!("workloads[{at}].match"), &it.callers));
         let hops = self.identity.xfcc_hops.iter().enumerate();
@@ -318,6 +340,7 @@ impl Raw {
             (path, it.trust_domain().to_owned())
         });
         agents
+            .chain(delegates)
             .chain(workloads)
             .chain(hops)
             .map(|(path, pattern)| (path, pattern.trust_domain()))
@@ -457,6 +480,69 @@ mod tests {
             Duration::from_secs(1)
         );
         assert_eq!(time("engine: opa, opa: {timeout: 1m}"), LONGEST_INQUIRY);
+    }
+
+    #[test]
+    fn whoever_may_be_delegated_to_is_an_agent() {
+        let text = r#"
+            trust_domain: example.org
+            agents: ["spiffe://example.org/agent/**", "spiffe://example.org/bot"]
+            delegation:
+              agents:
+                - {match: "spiffe://example.org/agent/a", type: a, ceiling: []}
+                - {match: "spiffe://example.org/svc/b", type: b, ceiling: [], may_delegate_to: [a, c]}
+            "#;
+        let config = Config::parse(text, Path::new("attache.yaml")).unwrap();
+        for agent in ["agent/x", "bot", "svc/b"] {
+            let id = format!("spiffe://example.org/{agent}").parse().unwrap();
+            assert!(config.rules.agents.contains(&id), "{agent}");
+        }
+        let paths: Vec<_> = config.warnings.iter().map(|it| &*it.path).collect();
+        assert_eq!(
+            paths,
+            [
+                "delegation.agents[1].match",
+                "delegation.agents[1].may_delegate_to",
+                "agents[1]"
+            ]
+        );
+    }
+
+    #[test]
+    fn delegation_has_limits_that_can_not_be_configured_away() {
+        let section = |text: &str| {
+            mistakes(&format!(
+                "{{trust_domain: example.org, delegation: {{{text}}}}}"
+            ))
+        };
+        assert_eq!(
+            section("token_ttl: 301s, session_ttl: 25h, max_depth: 9, max_fanout: 0"),
+            [
+                "delegation.token_ttl",
+                "delegation.session_ttl",
+                "delegation.max_depth",
+                "delegation.max_fanout"
+            ]
+        );
+        // D37
+        assert_eq!(
+            section("token_ttl: 0s, max_depth: 0"),
+            ["delegation.token_ttl", "delegation.max_depth"]
+        );
+        assert_eq!(
+            section("max_depth: -1, max_fanout: 18446744073709551615"),
+            ["delegation.max_depth", "delegation.max_fanout"]
+        );
+        assert_eq!(
+            section("issuer: 'http://attache.example.org'"),
+            ["delegation.issuer"]
+        );
+        assert_eq!(
+            section("issuer: 'https://a.example', audience: 'https://a.example'"),
+            ["delegation.audience"]
+        );
+        let stranger = "agents: [{match: 'spiffe://exmaple.org/a', type: a, ceiling: []}]";
+        assert_eq!(section(stranger), ["delegation.agents[0].match"]);
     }
 
     #[test]

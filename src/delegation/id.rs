@@ -25,6 +25,9 @@ pub enum IdError {
     /// The id does not begin as ids of its kind do.
     #[error("`{}` does not begin with `{}`", .0.escape_debug(), .1)]
     Prefix(String, &'static str),
+    /// Not a URI with a scheme, or a SPIFFE ID spelled wrongly.
+    #[error("`{}` is not a URI with a scheme, as `https://…` or `spiffe://…`", .0.escape_debug())]
+    Uri(String),
 }
 
 const MAX: usize = 128;

@@ -10,19 +10,38 @@
 //!   are. One that ends takes all below it along.
 //! - Pure and synchronous: no clock, no storage, no randomness of its own. What is kept is kept by `state`.
 
+mod config;
+mod delegate;
+mod explain;
 mod grant;
 mod held;
 mod id;
+mod lease;
+mod lineage;
+mod narrowing;
 mod principal;
+mod refusal;
+mod registry;
 mod session;
 mod task;
 pub mod token;
 
+pub use config::{Config, Settings};
+pub use delegate::{
+    Basis, Facts, HARD_DEPTH, Limits, MOST_AUDIENCES, MOST_NARROWING, MOST_PERMISSIONS,
+    MOST_PURPOSE, OnExcess, Proposal, Wanted, WantedTask, delegate, lifetime,
+};
+pub use explain::{Absence, explain};
 pub use grant::{Audience, Grant};
-pub use held::{Held, Narrowing};
+pub use held::Held;
 pub use id::{
     AgentId, AgentType, GrantId, IdError, PersonId, RoleName, SessionId, TaskId, TokenId,
 };
+pub use lease::{Terms, WantedLease, lease};
+pub use lineage::{Claimant, Right};
+pub use narrowing::{Excess, Missing, Named, Narrowing};
 pub use principal::{Agent, Chain, Person, Principal};
+pub use refusal::{NotAllowed, Refusal};
+pub use registry::{AgentEntry, Registry};
 pub use session::{Authentication, Session};
-pub use task::{Status, Task};
+pub use task::{Status, StatusError, Task};

@@ -27,6 +27,13 @@ pub struct Agent {
     pub agent_type: AgentType,
 }
 
+impl Agent {
+    /// Whether both are the same agent, whatever they are said to be: the same workload under the same name.
+    pub fn is(&self, spiffe_id: &SpiffeId, agent_id: &AgentId) -> bool {
+        self.spiffe_id == *spiffe_id && self.agent_id == *agent_id
+    }
+}
+
 /// Anybody who can hold or hand on authority.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Principal {
@@ -62,5 +69,30 @@ impl Chain {
     /// How many times authority was handed on.
     pub fn depth(&self) -> usize {
         self.agents.len()
+    }
+
+    /// The same chain, one agent longer.
+    #[must_use]
+    pub fn then(&self, agent: Agent) -> Self {
+        let mut agents = self.agents.clone();
+        agents.push(agent);
+        Self {
+            person: self.person.clone(),
+            agents,
+        }
+    }
+
+    /// Who acts now.
+    pub fn principal(&self) -> Principal {
+        match self.actor() {
+            Some(agent) => Principal::Agent(agent.clone()),
+            None => Principal::Person(self.person.clone()),
+        }
+    }
+
+    /// The names, from the person on, as records show them: `usr-alice-001`, `scheduling-agent-001`.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let agents = self.agents.iter().map(|agent| agent.agent_id.as_str());
+        std::iter::once(self.person.as_str()).chain(agents)
     }
 }

@@ -24,6 +24,13 @@ pub struct Session {
     pub status: Status,
 }
 
+impl Session {
+    /// Whether it lives at `now`.
+    pub fn lives(&self, now: Timestamp) -> bool {
+        self.status == Status::Active && now < self.expires
+    }
+}
+
 /// How and when a person showed who they are; copied into tokens, never refreshed by an agent (RFC 9068 section 2.2.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authentication {

@@ -1,6 +1,8 @@
 //! A task: what authority is handed over for. Tasks form a tree; ending one ends all below it.
 
-use super::id::{PersonId, SessionId, TaskId};
+use std::str::FromStr;
+
+use super::id::{GrantId, PersonId, SessionId, TaskId};
 use super::principal::Principal;
 use crate::clock::Timestamp;
 
@@ -15,8 +17,11 @@ pub struct Task {
     pub session: SessionId,
     /// From the root task to this one, both included.
     pub path: Vec<TaskId>,
-    /// Who began it, and may end it.
+    /// Who began it.
     pub owner: Principal,
+    /// The path of the grant under which its owner began it; empty for the person directly. The holders of these grants
+    /// may end it.
+    pub begun_under: Vec<GrantId>,
     /// What it is for, in words of whoever began it. Not to be trusted.
     pub purpose: String,
     /// When it began.
@@ -44,7 +49,29 @@ pub enum Status {
     Cascaded,
 }
 
+/// A word that is not a status.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is not a status", .0.escape_debug())]
+pub struct StatusError(String);
+
+impl Task {
+    /// Whether it lives by itself at `now`. Whether all above it do is for `state` to know.
+    pub fn lives(&self, now: Timestamp) -> bool {
+        self.status == Status::Active && now < self.deadline
+    }
+}
+
 impl Status {
+    /// Every status.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Active,
+        Self::Completed,
+        Self::Revoked,
+        Self::Expired,
+        Self::Cascaded,
+    ];
+
     /// The word for it, as `active`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -54,6 +81,31 @@ impl Status {
             Self::Revoked => "revoked",
             Self::Expired => "expired",
             Self::Cascaded => "cascaded",
+        }
+    }
+}
+
+impl FromStr for Status {
+    type Err = StatusError;
+
+    fn from_str(text: &str) -> Result<Self, StatusError> {
+        let named = |status: &Self| status.as_str() == text;
+        let status = Self::ALL.into_iter().find(named);
+        status.ok_or_else(|| StatusError(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_reads_back_and_no_other_word_is_one() {
+        for status in Status::ALL {
+            assert_eq!(status.as_str().parse(), Ok(status));
+        }
+        for word in ["", "Active", "alive", "active "] {
+            assert!(word.parse::<Status>().is_err(), "{word:?}");
         }
     }
 }

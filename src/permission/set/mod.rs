@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::name::{Action, NameError, Resource};
 use super::scope::{ActionPattern, Scope};
@@ -129,25 +129,46 @@ impl FromStr for Permission {
             Some((action, tier)) => (action, Some(tier)),
             None => (rest, None),
         };
-        let resource = resource
-            .parse()
-            .map_err(|source| PermissionError::Resource {
-                permission: permission(),
-                source,
-            })?;
-        let action = action.parse().map_err(|source| PermissionError::Action {
-            permission: permission(),
-            source,
-        })?;
+        let scope = scope(resource, action, text)?;
         let tier = tier.map_or(Ok(Tier::Free), str::parse);
         let tier = tier.map_err(|source| PermissionError::Tier {
             permission: permission(),
             source,
         })?;
-        Ok(Self {
-            scope: Scope { resource, action },
-            tier,
-        })
+        Ok(Self { scope, tier })
+    }
+}
+
+/// The two halves of `whole`.
+fn scope(resource: &str, action: &str, whole: &str) -> Result<Scope, PermissionError> {
+    let resource = resource
+        .parse()
+        .map_err(|source| PermissionError::Resource {
+            permission: whole.to_owned(),
+            source,
+        })?;
+    let action = action.parse().map_err(|source| PermissionError::Action {
+        permission: whole.to_owned(),
+        source,
+    })?;
+    Ok(Scope { resource, action })
+}
+
+impl FromStr for Scope {
+    type Err = PermissionError;
+
+    /// Reads `resource:action`: a permission without a tier.
+    fn from_str(text: &str) -> Result<Self, PermissionError> {
+        let (resource, action) = text
+            .rsplit_once(':')
+            .ok_or_else(|| PermissionError::NoAction(text.to_owned()))?;
+        scope(resource, action, text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Scope {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer)
     }
 }
 
@@ -159,6 +180,12 @@ impl fmt::Display for Permission {
                 write!(f, "{}@{}", self.scope, self.tier)
             }
         }
+    }
+}
+
+impl Serialize for Permission {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -282,6 +309,20 @@ impl PermissionSet {
             };
             parent.entries.iter().any(held) && parent.entries.iter().all(kept)
         })
+    }
+}
+
+impl Serialize for PermissionSet {
+    /// A list of texts, in normal form.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.entries)
+    }
+}
+
+impl<'de> Deserialize<'de> for PermissionSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let permissions = Vec::<Permission>::deserialize(deserializer)?;
+        Ok(permissions.into_iter().collect())
     }
 }
 
