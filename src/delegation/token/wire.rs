@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::claims::{Claims, ClaimsError, Confirmation, Lease};
 use super::details::{self, Detail};
-use super::json::{Date, Object, Text, present};
+use super::json::{Date, Object, present};
 use super::thumbprint::Thumbprint;
 use crate::delegation::{
     Agent, AgentId, AgentType, Audience, Authentication, Chain, GrantId, PersonId, SessionId,
@@ -20,7 +20,7 @@ use crate::identity::SpiffeId;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wire {
-    iss: Text<Audience>,
+    iss: Audience,
     sub: PersonId,
     sub_profile: String,
     #[serde(
@@ -36,7 +36,7 @@ pub(super) struct Wire {
         skip_serializing_if = "Option::is_none"
     )]
     agent_type: Option<AgentType>,
-    aud: Vec<Text<Audience>>,
+    aud: Vec<Audience>,
     #[serde(
         default,
         deserialize_with = "present",
@@ -85,7 +85,7 @@ pub(super) struct Wire {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Act {
-    iss: Text<Audience>,
+    iss: Audience,
     sub: SpiffeId,
     sub_profile: String,
     agent_id: AgentId,
@@ -148,7 +148,7 @@ const AGENT: &str = "ai_agent";
 
 impl Wire {
     pub(super) fn write(claims: &Claims) -> Result<Self, ClaimsError> {
-        let issuer = || Text(claims.issuer.clone());
+        let issuer = || claims.issuer.clone();
         let mut act = None;
         for agent in &claims.chain.agents {
             act = Some(Box::new(Object(Act {
@@ -160,7 +160,7 @@ impl Wire {
                 before: act,
             })));
         }
-        let mut aud = vec![Text(claims.audience.clone())];
+        let mut aud = vec![claims.audience.clone()];
         if claims.redelegable {
             aud.push(issuer());
         }
@@ -199,7 +199,7 @@ impl Wire {
     }
 
     pub(super) fn read(self) -> Result<Claims, ClaimsError> {
-        let Text(issuer) = self.iss;
+        let issuer = self.iss;
         word("sub_profile", &self.sub_profile, PERSON)?;
         let agents = agents(self.act, &issuer)?;
         if agents.last().map(|it| &it.agent_type) != self.agent_type.as_ref() {
@@ -309,7 +309,7 @@ fn agents(act: Option<Box<Object<Act>>>, issuer: &Audience) -> Result<Vec<Agent>
     while let Some(actor) = next {
         let Object(act) = *actor;
         word("act.sub_profile", &act.sub_profile, AGENT)?;
-        if act.iss.0 != *issuer {
+        if act.iss != *issuer {
             return Err(ClaimsError::Contradiction("act.iss and iss"));
         }
         agents.push(Agent {
@@ -324,8 +324,8 @@ fn agents(act: Option<Box<Object<Act>>>, issuer: &Audience) -> Result<Vec<Agent>
 }
 
 /// One service, and the issuer where the token may be handed to it for another one.
-fn audience(aud: Vec<Text<Audience>>, issuer: &Audience) -> Result<(Audience, bool), ClaimsError> {
-    let mut given = aud.into_iter().map(|Text(it)| it);
+fn audience(aud: Vec<Audience>, issuer: &Audience) -> Result<(Audience, bool), ClaimsError> {
+    let mut given = aud.into_iter();
     match (given.next(), given.next(), given.next()) {
         (Some(service), None, _) => Ok((service, false)),
         (Some(service), Some(second), None) if second == *issuer => Ok((service, true)),
