@@ -516,6 +516,24 @@ fn ordinary_chains_keep_to_the_target() {
     }
 }
 
+#[test]
+fn the_sizes_in_the_documents_are_these() {
+    let documents = include_str!("../../../docs/tokens.md");
+    for objects in [1, 4, 8, 16] {
+        let words: Vec<_> = (0..objects)
+            .map(|it| format!("documents{it}/**:a{it}"))
+            .collect();
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        let size = |depth| {
+            let payload = claims(depth, &words).encode().unwrap();
+            claims::compact_bytes(payload.len()).to_string()
+        };
+        let sizes = [0, 1, 2, 4, 8].map(size);
+        let row = format!("| {objects} | {} |", sizes.join(" | "));
+        assert!(documents.contains(&row), "{row}");
+    }
+}
+
 // === The compact form ===
 
 const KID: Thumbprint = Thumbprint::new([9; 32]);
