@@ -22,7 +22,7 @@ run: ## Show attache beside a real Envoy and keep it running (ONCE=1: stop after
 	@python3 deploy/quickstart/run.py
 
 .PHONY: test
-test: test-core test-e2e test-abuse test-opa test-spire test-quickstart ## Run every test
+test: test-core test-e2e test-abuse test-jose test-opa test-spire test-quickstart ## Run every test
 
 .PHONY: test-core
 test-core: cargo ## Run what needs nothing but Rust
@@ -37,6 +37,12 @@ test-e2e: cargo ## Run the tests against a real Envoy, and OpenSSL as a judge of
 test-abuse: cargo ## Attack the binary over loopback, have h2spec judge it, and ask 100 000 times as ever new callers
 	@h2spec="$$(tests/tools/h2spec)" && set -x && \
 	H2SPEC_BIN="$$h2spec" REQUIRE_H2SPEC=1 ABUSE_SOAK=100000 cargo test --locked --test abuse
+
+.PHONY: test-jose
+test-jose: cargo ## Let foreign JOSE libraries verify tokens of ours, and forge some
+	@python="$$(tests/tools/jose)" && set -x && \
+	cargo build --locked --example tokens && \
+	"$$python" tests/jose/tokens.py target/debug/examples/tokens
 
 .PHONY: test-opa
 test-opa: cargo ## Run the tests against a real OPA
@@ -59,7 +65,7 @@ test-quickstart: ## Check that `make run` shows the decisions it promises
 
 .PHONY: bench
 bench: cargo ## Measure: in process with criterion, then under load beside a server that always allows
-	cargo bench --locked --bench check --bench identity --bench routes
+	cargo bench --locked --bench check --bench identity --bench routes --bench tokens
 	benches/load.sh $(REQUESTS)
 
 .PHONY: soak

@@ -8,12 +8,17 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use attache::audit::{
     Actor, AuditError, Auditor, EventType, Jsonl, Origin, Outcome, Record, Setup, WriterHandle,
     start,
 };
 use attache::clock::{MockClock, Timestamp};
+use attache::delegation::token::{Claims, Confirmation, Lease, Thumbprint};
+use attache::delegation::{Agent, Authentication, Chain, GrantId, TokenId};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use envoy_types::ext_authz::v3::pb::CheckRequest;
 use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue};
 use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
@@ -39,6 +44,7 @@ async fn main() -> Result<(), Failure> {
     let folder = Path::new(&folder);
     leaves(&folder.join("leaf"))?;
     check_requests(&folder.join("check_request"))?;
+    tokens(&folder.join("token"), &folder.join("jws"))?;
     audit_lines(&folder.join("audit_lines")).await
 }
 
@@ -205,6 +211,87 @@ fn check_requests(folder: &Path) -> Result<(), Failure> {
         write(folder, &format!("{name}.bin"), &request.encode_to_vec())?;
     }
     Ok(())
+}
+
+// === Tokens ===
+
+fn claims(depth: u8) -> Result<Claims, Failure> {
+    let mut agents = Vec::new();
+    let mut grants = Vec::new();
+    for hop in 1..=depth {
+        agents.push(Agent {
+            spiffe_id: format!("spiffe://example.org/agent/planner-{hop}").parse()?,
+            agent_id: format!("planner-agent-{hop}").parse()?,
+            agent_type: "planner".parse()?,
+        });
+        grants.push(GrantId::from_random(u128::from(hop)));
+    }
+    let lease = Lease {
+        tasks: vec!["task-abc".parse()?, "task-abc-sub1".parse()?],
+        grants,
+        parent: Some(TokenId::from_random(1)),
+        root: Some(TokenId::from_random(1)),
+    };
+    let permissions = ["documents:read", "documents/**:delete@supervised"];
+    let permissions = permissions.iter().map(|it| it.parse());
+    Ok(Claims {
+        issuer: "https://attache.example.org".parse()?,
+        chain: Chain {
+            person: "usr-alice-001".parse()?,
+            agents,
+        },
+        client: "spiffe://example.org/gateway".parse()?,
+        audience: "spiffe://example.org/svc/documents".parse()?,
+        redelegable: depth == 1,
+        permissions: permissions.collect::<Result<_, _>>()?,
+        lease: (depth > 0).then_some(lease),
+        session: "ses_01M2N3P4Q5R6S7T8V9W0X1Y2Z3".parse()?,
+        id: TokenId::from_random(2),
+        issued: NOW,
+        expires: NOW.plus(Duration::from_secs(300)),
+        authentication: Authentication {
+            time: NOW,
+            methods: vec!["pwd".to_owned()],
+            class: (depth == 0).then(|| "urn:example:strong".to_owned()),
+        },
+        confirmation: Confirmation {
+            key: (depth == 1).then_some(Thumbprint::new([7; 32])),
+            certificate: (depth == 2).then_some(Thumbprint::new([8; 32])),
+        },
+    })
+}
+
+fn tokens(payloads: &Path, texts: &Path) -> Result<(), Failure> {
+    let kid = Thumbprint::new([9; 32]);
+    let ours = |alg: &str| format!(r#"{{"alg":"{alg}","typ":"at+jwt","kid":"{kid}"}}"#);
+    let encode = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+    let compact = |header: &str, payload: &[u8]| {
+        let [header, payload] = [header.as_bytes(), payload].map(encode);
+        format!("{header}.{payload}.{}", encode(&[1; 64]))
+    };
+    let whole = claims(2)?.encode()?;
+    for depth in [0, 1, 2, 4] {
+        let payload = claims(depth)?.encode()?;
+        write(payloads, &format!("depth_{depth}.json"), &payload)?;
+    }
+    let text = String::from_utf8(whole.clone())?;
+    for (name, from, to) in [
+        ("twice", r#""exp":"#, r#""exp":1,"exp":"#),
+        ("unknown", r#""sid":"#, r#""may_act":{},"sid":"#),
+        ("spelled", r#""aud":"#, r#""aud" :"#),
+        ("array", r#""task":{"#, r#""task":[{"#),
+    ] {
+        let changed = text.replacen(from, to, 1);
+        write(payloads, &format!("{name}.json"), changed.as_bytes())?;
+    }
+    for alg in ["Ed25519", "EdDSA", "ES256", "none"] {
+        write(texts, alg, compact(&ours(alg), &whole).as_bytes())?;
+    }
+    let key = ours("Ed25519").replace("\"typ\"", "\"jwk\":{\"kty\":\"OKP\"},\"typ\"");
+    write(texts, "jwk", compact(&key, &whole).as_bytes())?;
+    let four = format!("{}.e30", compact(&ours("ES256"), b"{}"));
+    write(texts, "four_parts", four.as_bytes())?;
+    write(texts, "short", compact(&ours("ES256"), b"{}").as_bytes())
 }
 
 // === Audit lines ===

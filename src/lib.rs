@@ -16,6 +16,7 @@ pub mod grpc;
 pub mod http;
 pub mod humans;
 pub mod identity;
+pub mod keys;
 pub mod lifecycle;
 pub mod operation;
 pub mod pattern;

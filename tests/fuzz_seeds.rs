@@ -68,6 +68,11 @@ fn configurations_hold() {
 }
 
 #[test]
+fn compact_forms_hold() {
+    replay("jws");
+}
+
+#[test]
 fn leaves_hold() {
     replay("leaf");
 }
@@ -80,6 +85,11 @@ fn paths_hold() {
 #[test]
 fn spiffe_ids_hold() {
     replay("spiffe_id");
+}
+
+#[test]
+fn claims_of_tokens_hold() {
+    replay("token");
 }
 
 #[test]

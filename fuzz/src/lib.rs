@@ -16,29 +16,35 @@
 mod audit_lines;
 mod check_request;
 mod config;
+mod jws;
 mod leaf;
 mod path;
 mod spiffe_id;
+mod token;
 mod xfcc;
 
 pub use audit_lines::audit_lines;
 pub use check_request::check_request;
 pub use config::config;
+pub use jws::jws;
 pub use leaf::leaf;
 pub use path::path;
 pub use spiffe_id::spiffe_id;
+pub use token::token;
 pub use xfcc::xfcc;
 
 /// One law: panics if the input breaks it; says whether the input was accepted.
 pub type Law = fn(&[u8]) -> bool;
 
 /// Every law by the name of its target, which is also the folder of its seeds.
-pub const LAWS: [(&str, Law); 7] = [
+pub const LAWS: [(&str, Law); 9] = [
     ("audit_lines", audit_lines),
     ("check_request", check_request),
     ("config", config),
+    ("jws", jws),
     ("leaf", leaf),
     ("path", path),
     ("spiffe_id", spiffe_id),
+    ("token", token),
     ("xfcc", xfcc),
 ];

@@ -25,6 +25,7 @@ mod registry;
 mod role;
 mod session;
 mod task;
+pub mod token;
 #[cfg(test)]
 mod tests;
 

@@ -82,6 +82,11 @@ impl Permission {
         Self::new(scope, Tier::Free)
     }
 
+    /// These operations at `tier`; what is absent is not a permission, so that absent means FORBIDDEN.
+    pub fn of(resource: Pattern, action: ActionPattern, tier: Tier) -> Self {
+        Self::new(Scope { resource, action }, tier.min(Tier::Forbidden))
+    }
+
     /// The operations.
     pub const fn scope(&self) -> &Scope {
         &self.scope
