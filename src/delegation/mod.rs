@@ -25,9 +25,9 @@ mod registry;
 mod role;
 mod session;
 mod task;
-pub mod token;
 #[cfg(test)]
 mod tests;
+pub mod token;
 
 pub use config::{Config, Settings};
 pub use delegate::{

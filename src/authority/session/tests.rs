@@ -68,7 +68,7 @@ fn bench_with(config: Config) -> Bench {
         Arc::clone(&shared),
         Metrics::new(&mut Registry::default()),
     ));
-    let store: Arc<dyn StateStore> = Arc::new(Embedded::memory("default", shared).unwrap());
+    let store: Arc<dyn StateStore> = Arc::new(Embedded::memory("default", &shared).unwrap());
     let rng = StdRng::seed_from_u64(2);
     Bench {
         sessions: Sessions::new(Arc::clone(&authority), Arc::clone(&store), rng),
