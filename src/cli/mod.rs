@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod eval;
+mod export;
 mod health;
 mod serve;
 
