@@ -15,6 +15,8 @@
 )]
 
 mod commands;
+mod decisions;
 mod golden;
 mod properties;
+mod readers;
 mod records;
