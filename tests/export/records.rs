@@ -130,7 +130,7 @@ fn operations() -> Vec<Record> {
 
 /// A record of `event_type`. A new kind does not compile here until it has one.
 fn other(event_type: EventType) -> Option<Record> {
-    use Outcome::{Denied, Failure, Success};
+    use Outcome::{Failure, Success};
     let person = || Actor::Person("usr-alice-001".into());
     let of = |result, actor| Record {
         mandate: Some(Box::new(mandate())),
@@ -175,7 +175,7 @@ fn other(event_type: EventType) -> Option<Record> {
         }
         EventType::TokenRejected => Record {
             message: Some("the token has expired".into()),
-            ..of(Denied, agent())
+            ..of(Failure, agent())
         },
         EventType::TokenRevoked
         | EventType::TaskCreated

@@ -71,12 +71,13 @@ const fn path_of(event_type: EventType) -> &'static str {
 /// The answer. `allow` stands there for operations alone, and is true for nothing but `allowed`.
 fn result(record: &Written<'_>) -> Map<String, Value> {
     let mut result = record.part(RESULT);
-    let allow = match record.members.result {
-        Outcome::Allowed => true,
-        Outcome::Supervised | Outcome::Denied => false,
-        Outcome::Success | Outcome::Failure => return result,
-    };
-    result.insert("allow".to_owned(), allow.into());
+    if matches!(
+        record.members.event_type,
+        EventType::PermissionCheck | EventType::PermissionDenied
+    ) {
+        let allow = record.members.result == Outcome::Allowed;
+        result.insert("allow".to_owned(), allow.into());
+    }
     result
 }
 

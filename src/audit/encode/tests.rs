@@ -161,6 +161,11 @@ fn what_waits_for_a_person_is_no_allowance_in_any_format() {
 
 #[test]
 fn what_is_no_decision_allows_nothing_in_a_decision_log() {
+    let more = json!({"event_type": "token.rejected", "result": "denied"});
+    assert_eq!(
+        encode(Format::Opa, more)["result"],
+        json!({"result": "denied"})
+    );
     let event = encode(Format::Opa, json!({}));
     assert_eq!(event["result"], json!({"result": "success"}));
     assert_eq!(event["path"], "attache/config/changed");
