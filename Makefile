@@ -22,7 +22,7 @@ run: ## Show attache beside a real Envoy and keep it running (ONCE=1: stop after
 	@python3 deploy/quickstart/run.py
 
 .PHONY: test
-test: test-core test-e2e test-abuse test-jose test-opa test-spire test-quickstart ## Run every test
+test: test-core test-e2e test-abuse test-export test-jose test-opa test-spire test-quickstart ## Run every test
 
 .PHONY: test-core
 test-core: cargo ## Run what needs nothing but Rust
@@ -52,6 +52,11 @@ test-opa: cargo ## Run the tests against a real OPA
 	cargo build --locked --bin attache --example soak && \
 	OPA_BIN="$$opa" cargo run --quiet --locked --example soak -- --seconds 20 && \
 	OPA_BIN="$$opa" cargo run --quiet --locked --example soak -- --seconds 8 --lie
+
+.PHONY: test-export
+test-export: cargo ## Have the CloudEvents SDK, the published OCSF schema and a real OPA judge exported audit records
+	@python="$$(tests/tools/validators)" && opa="$$(tests/tools/opa)" && set -x && \
+	VALIDATORS_PYTHON="$$python" OPA_BIN="$$opa" REQUIRE_VALIDATORS=1 cargo test --locked --test export
 
 .PHONY: test-spire
 test-spire: cargo ## Run the tests with certificates of real SPIRE servers and agents, beside a real Envoy

@@ -19,6 +19,7 @@
 mod chain;
 mod config;
 mod details;
+mod encode;
 mod itself;
 mod jsonl;
 mod line;
@@ -48,6 +49,7 @@ use rand::Rng;
 pub use chain::Digest;
 pub use config::{Capacity, Config, ConfigError, SinkConfig, Sinks};
 pub use details::{Detail, Details};
+pub use encode::{Encoder, Format, NotARecord, Unreadable};
 pub use jsonl::Jsonl;
 pub use memory::Memory;
 pub use queue::{Auditor, WriterHandle};

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use super::details::Details;
@@ -271,20 +272,17 @@ pub struct Destination {
     pub spiffe_id: SpiffeId,
 }
 
-/// The peer that asked for a decision: the policy enforcement point.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+/// The peer that asked for a decision: the policy enforcement point. Written with its `type`: `unix`, `loopback` or `tls`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Pep {
     /// Over a Unix socket.
     Unix {
         /// The peer's user id as the kernel tells it.
-        #[serde(skip_serializing_if = "Option::is_none")]
         uid: Option<u32>,
     },
     /// Over loopback, where anything in the pod could have asked.
     Loopback,
     /// Over mutual TLS.
-    #[serde(rename = "tls")]
     Tls {
         /// The peer's identity.
         spiffe_id: SpiffeId,
@@ -429,5 +427,27 @@ impl Outcome {
 impl Serialize for Outcome {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
+    }
+}
+
+// === impl Pep ===
+
+impl Serialize for Pep {
+    /// By hand: serde would write the tag first, and RFC 8785 asks for the order of the names.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let kind = match self {
+            Self::Unix { .. } => "unix",
+            Self::Loopback => "loopback",
+            Self::Tls { spiffe_id } => {
+                map.serialize_entry("spiffe_id", spiffe_id)?;
+                "tls"
+            }
+        };
+        map.serialize_entry("type", kind)?;
+        if let Self::Unix { uid: Some(uid) } = self {
+            map.serialize_entry("uid", uid)?;
+        }
+        map.end()
     }
 }

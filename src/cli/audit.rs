@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use crate::audit::{Broken, Flaw, Predecessor, Summary, Verifier};
 
-use super::complain;
+use super::{complain, export};
 
 /// Work on an audit trail
 #[derive(Debug, Args)]
@@ -32,6 +32,7 @@ Exit code: 0 unbroken, 1 broken, empty or not readable.")]
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    Export(export::Export),
 }
 
 /// Why a trail can't be called unbroken.
@@ -56,7 +57,10 @@ enum VerifyError {
 
 impl Audit {
     pub(super) fn run(self) -> ExitCode {
-        let Command::Verify { files } = self.command;
+        let files = match self.command {
+            Command::Verify { files } => files,
+            Command::Export(command) => return command.run(),
+        };
         match verify(&files) {
             Ok(summary) => {
                 print(&summary);

@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod eval;
+mod export;
 mod hash_password;
 mod health;
 mod secret;

@@ -178,6 +178,7 @@ async fn the_shown_output_of_verify_is_what_the_command_prints() {
         .into_iter()
         .filter(|block| block.info == "console")
         .map(|block| block.text)
+        .filter(|text| text.starts_with("$ attache audit verify "))
         .collect();
     assert_eq!(shown.len(), 3, "whole, from the middle, changed");
     for (text, code) in shown.iter().zip([0, 0, 1]) {
@@ -215,4 +216,25 @@ fn without_hashes(text: &str) -> String {
             None => word,
         })
         .collect()
+}
+
+/// The event that is shown, made from the record that it carries.
+#[test]
+fn the_shown_event_is_what_the_command_writes() {
+    let text = read("docs/audit.md");
+    let (_, shown) = text.split_once("$ attache audit export ").unwrap();
+    let mut lines = shown.lines();
+    let arguments = lines.next().unwrap().strip_suffix("audit.jsonl").unwrap();
+    let event = lines.next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.jsonl");
+    let record = serde_json::from_str::<Value>(event).unwrap()["data"].to_string();
+    fs::write(&file, record).unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_attache"))
+        .args(["audit", "export"])
+        .args(arguments.split_whitespace())
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(run.stdout).unwrap(), format!("{event}\n"));
 }

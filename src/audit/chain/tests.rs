@@ -12,6 +12,7 @@ use crate::audit::{
     Source, Subject, Text,
 };
 use crate::audit::{Agent, Mandate, Task};
+use crate::identity::SpiffeId;
 use crate::permission::{Reason, Resource, Tier};
 
 fn chain() -> Chain<StdRng> {
@@ -284,6 +285,24 @@ fn a_nonce_has_one_spelling() {
         &format!("+{}", "a".repeat(31)),
     ] {
         assert_eq!(Nonce::from_hex(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn a_line_is_canonical_whatever_peer_asked() {
+    let spiffe_id: SpiffeId = "spiffe://example.org/gateway".parse().unwrap();
+    let peers = [
+        Pep::Unix { uid: None },
+        Pep::Unix { uid: Some(101) },
+        Pep::Loopback,
+        Pep::Tls { spiffe_id },
+    ];
+    for peer in peers {
+        let mut record = full("x");
+        record.pep = Some(peer);
+        let line = line_of(&mut chain(), &entry(5, record));
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(serde_json_canonicalizer::to_string(&value).unwrap(), line);
     }
 }
 

@@ -1,0 +1,269 @@
+//! `attache audit export`: a trail in other people's formats, line by line.
+//!
+//! It holds one line at a time, however long the trail is. It does not verify the chain; what it can't read ends it, with
+//! the file and the line, after everything before was written.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use crate::audit::{self, Encoder, NotARecord, Unreadable};
+
+use super::complain;
+
+/// Write a trail in another format, one JSON object a line
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Give rotated files oldest first. Every line carries the record as it was written; `attache audit verify` says \
+whether the chain is unbroken, this command does not.
+
+Exit code: 0 everything was written, 1 a line that is no record, no record at all, or a file that is not readable.")]
+pub(super) struct Export {
+    /// Format to write
+    #[arg(long, value_enum)]
+    format: Format,
+    /// Files written by the `jsonl` sink; `-` for standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// As they were written
+    Json,
+    /// OPA's decision log
+    Opa,
+    /// `CloudEvents` 1.0
+    Cloudevents,
+    /// Open Cybersecurity Schema Framework 1.8.0
+    Ocsf,
+}
+
+/// Why a trail was not exported to its end.
+#[derive(Debug, thiserror::Error)]
+enum ExportError {
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} line {line} is not a record", path.display())]
+    NotARecord {
+        path: PathBuf,
+        line: u64,
+        #[source]
+        source: NotARecord,
+    },
+    #[error("cannot write to standard output")]
+    Write(#[source] io::Error),
+    #[error("nothing to export: no record in the given files")]
+    Empty,
+}
+
+impl Export {
+    pub(super) fn run(self) -> ExitCode {
+        let mut out = BufWriter::new(io::stdout().lock());
+        let exported = export(&self.files, self.format.into(), &mut out);
+        // Whatever ended it: what came before is written.
+        let flushed = out.flush().map_err(ExportError::Write);
+        match exported.and(flushed) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&error);
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// Writes the records of `files`, taken one after the other as if they were one, to `out`.
+fn export(
+    files: &[PathBuf],
+    format: audit::Format,
+    out: &mut impl Write,
+) -> Result<(), ExportError> {
+    let mut encoder = Encoder::new(format);
+    let mut seen = Seen::default();
+    let mut event = Vec::new();
+    for path in files {
+        seen.begin(path);
+        read_lines(path, &mut |line| {
+            seen.lines += 1;
+            event.clear();
+            encoder
+                .line(line, &mut event)
+                .map_err(|unreadable| seen.locate(unreadable))?;
+            out.write_all(&event).map_err(ExportError::Write)
+        })?;
+    }
+    match encoder.finish().map_err(|it| seen.locate(it))? {
+        0 => Err(ExportError::Empty),
+        _ => Ok(()),
+    }
+}
+
+/// Shows every line of a file to `visit`, without its line feed, until that fails.
+///
+/// A line of more than [`LONGEST`] bytes is shown as far as that; it is no record then.
+fn read_lines(
+    path: &Path,
+    visit: &mut dyn FnMut(&[u8]) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    let unreadable = |source| ExportError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file: Box<dyn BufRead> = if path == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(BufReader::new(File::open(path).map_err(unreadable)?))
+    };
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = (&mut file)
+            .take(LONGEST)
+            .read_until(b'\n', &mut line)
+            .map_err(unreadable)?;
+        if read == 0 {
+            return Ok(());
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        }
+        visit(&line)?;
+    }
+}
+
+/// How far the files were read, to find the one that a line is in.
+#[derive(Debug, Default)]
+struct Seen<'a> {
+    /// Each file with the number of lines before it.
+    begun: Vec<(&'a Path, u64)>,
+    lines: u64,
+}
+
+impl<'a> Seen<'a> {
+    fn begin(&mut self, path: &'a Path) {
+        self.begun.push((path, self.lines));
+    }
+
+    fn locate(&self, Unreadable { line, cause }: Unreadable) -> ExportError {
+        let file = self.begun.iter().rev().find(|(_, before)| *before < line);
+        let (path, before) = file.copied().unwrap_or((Path::new("-"), 0));
+        ExportError::NotARecord {
+            path: path.to_owned(),
+            line: line - before,
+            source: cause,
+        }
+    }
+}
+
+impl From<Format> for audit::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Json => Self::Json,
+            Format::Opa => Self::Opa,
+            Format::Cloudevents => Self::CloudEvents,
+            Format::Ocsf => Self::Ocsf,
+        }
+    }
+}
+
+/// Far more bytes than the writer's bounds leave for a record.
+const LONGEST: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::text::sentence;
+
+    fn export_json(files: &[PathBuf]) -> (String, Result<(), ExportError>) {
+        let mut out = Vec::new();
+        let exported = export(files, audit::Format::Json, &mut out);
+        (String::from_utf8(out).unwrap(), exported)
+    }
+
+    fn record() -> &'static str {
+        let records = include_str!("../../tests/export/golden/records.jsonl");
+        records.lines().next().unwrap()
+    }
+
+    #[test]
+    fn a_line_that_is_no_record_is_named_with_its_file_after_what_came_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = folder.path().join("audit.jsonl.1");
+        let second = folder.path().join("audit.jsonl");
+        fs::write(&first, format!("{}\n", record())).unwrap();
+        fs::write(&second, format!("{}\n{{}}\n{0}\n", record())).unwrap();
+        let (out, exported) = export_json(&[first, second.clone()]);
+        let text = sentence(&exported.unwrap_err());
+        assert!(
+            text.starts_with(&format!("{} line 2 is not a record", second.display())),
+            "{text}"
+        );
+        assert_eq!(out, format!("{}\n{0}\n", record()));
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_not_read_without_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        fs::write(&path, vec![b'"'; 3 << 20]).unwrap();
+        let mut longest = 0;
+        read_lines(&path, &mut |line| {
+            longest = longest.max(line.len());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(longest as u64, LONGEST);
+        let text = sentence(&export_json(std::slice::from_ref(&path)).1.unwrap_err());
+        assert!(
+            text.starts_with(&format!("{} line 1 is not a record", path.display())),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_trail_without_a_record_is_not_called_exported() {
+        let folder = tempfile::tempdir().unwrap();
+        let empty = folder.path().join("audit.jsonl");
+        fs::write(&empty, "").unwrap();
+        let text = sentence(&export_json(&[empty]).1.unwrap_err());
+        assert!(text.starts_with("nothing to export"), "{text}");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let missing = "/nonexistent/audit.jsonl".into();
+        let text = sentence(&export_json(&[missing]).1.unwrap_err());
+        assert!(
+            text.starts_with("cannot read /nonexistent/audit.jsonl"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_output_that_fails_ends_it() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        fs::write(&path, format!("{}\n", record())).unwrap();
+        let error = export(&[path], audit::Format::Ocsf, &mut Full).unwrap_err();
+        assert!(matches!(error, ExportError::Write(_)), "{error:?}");
+    }
+}
