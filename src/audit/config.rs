@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::jsonl::Jsonl;
 use super::sink::Sink;
+use super::sqlite::Sqlite;
 use super::stdout::Stream;
 use super::{AuditError, Auditor, Origin, Setup, WriterHandle, start};
 use crate::clock::Clock;
@@ -17,7 +18,7 @@ use crate::clock::Clock;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where records go: `stdout`, or `{jsonl: PATH}`; several are allowed. The first decides whether a record counts as
+    /// Where records go: `stdout`, `{jsonl: PATH}` or `{sqlite: PATH}`; several are allowed. The first decides whether a record counts as
     /// written; the others get copies. Default `[stdout]`.
     pub sinks: Sinks,
     /// How many allowances, and besides how many other records, may wait to be written: 1 to 1000000. What comes when
@@ -41,6 +42,8 @@ pub enum SinkConfig {
     Stdout,
     /// A file, one line of JSON for each record; may be rotated by renaming it.
     Jsonl(PathBuf),
+    /// A database, one row for each record; must stay where it is.
+    Sqlite(PathBuf),
 }
 
 /// How many records a lane of the queue holds: 1 to 1000000.
@@ -99,6 +102,13 @@ impl SinkConfig {
             Self::Jsonl(path) => {
                 let path = base.join(path);
                 match Jsonl::open(&path) {
+                    Ok(sink) => Ok(Box::new(sink)),
+                    Err(source) => Err(AuditError::Open { path, source }),
+                }
+            }
+            Self::Sqlite(path) => {
+                let path = base.join(path);
+                match Sqlite::open(&path) {
                     Ok(sink) => Ok(Box::new(sink)),
                     Err(source) => Err(AuditError::Open { path, source }),
                 }
@@ -177,7 +187,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused_with_what_is() {
         for (yaml, expected) in [
-            ("{sinks: [{sqlite: audit.db}]}", ["sqlite", "jsonl"]),
+            ("{sinks: [{mysql: audit.db}]}", ["mysql", "sqlite"]),
             ("{sinks: [postgres]}", ["postgres", "stdout"]),
             ("{sinks: []}", ["at least one", "sink"]),
             ("{queue: 0}", ["1 to 1000000", "`0`"]),
