@@ -393,3 +393,20 @@ fn a_database_that_is_gone_is_an_error_and_never_an_empty_trail() {
     assert!(error.to_string().contains("audit.db"), "{error}");
     assert!(!path.exists(), "asking makes none");
 }
+
+#[test]
+fn a_copy_that_sqlite_made_beside_the_writer_is_the_same_trail() {
+    let (folder, path) = folder();
+    let mut sink = Sqlite::open(&path).unwrap();
+    let lines: Vec<_> = (1..=50).map(|seq| plain(seq, seq)).collect();
+    sink.write(&batch(&lines)).unwrap();
+    let copy = folder.path().join("copy.db");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let reader = Connection::open_with_flags(&path, flags).unwrap();
+    reader
+        .execute("VACUUM INTO ?1", [copy.to_str().unwrap()])
+        .unwrap();
+    assert_eq!(lines_of(&copy), lines);
+    let mut copy = Sqlite::open(&copy).unwrap();
+    copy.write(&batch([plain(51, 51)])).unwrap();
+}
