@@ -38,5 +38,16 @@ fn walked(trail: &impl Trail, span: &Span) -> Vec<String> {
 }
 
 fn lines_of(path: &Path) -> Vec<String> {
-    walked(&SqliteTrail::open(path).unwrap(), &Span::default())
+    walked(&SqliteTrail::new(path.to_owned()), &Span::default())
+}
+
+/// Why nothing can be asked of the trail at `path`.
+fn unread(path: &Path) -> String {
+    let asked = SqliteTrail::new(path.to_owned()).trace("alice", 1);
+    let error = asked.unwrap_err();
+    assert!(
+        error.to_string().contains(path.to_str().unwrap()),
+        "{error}"
+    );
+    std::error::Error::source(&error).unwrap().to_string()
 }
