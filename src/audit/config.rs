@@ -9,11 +9,10 @@ use serde::Deserialize;
 
 use super::jsonl::Jsonl;
 use super::sink::Sink;
-use super::sqlite::Sqlite;
+use super::sqlite::{Sqlite, SqliteTrail};
 use super::stdout::Stream;
-use super::{
-    AuditError, Auditor, JsonlTrail, Origin, Setup, SqliteTrail, Trail, WriterHandle, start,
-};
+use super::trail::{JsonlTrail, Trail, TrailError};
+use super::{AuditError, Auditor, Origin, Setup, WriterHandle, start};
 use crate::clock::Clock;
 
 /// Where records go and how many may wait.
@@ -95,23 +94,32 @@ impl Config {
 }
 
 impl Config {
-    /// What can be read back of the records: the first sink that can be. Relative paths start from `base`.
-    pub fn trail(&self, base: &Path) -> Option<Arc<dyn Trail>> {
+    /// Where what this writes can be read back: the first database, else the first file, whose rotated predecessors are not
+    /// part of it. `None` if everything goes to standard output.
+    ///
+    /// Relative paths start from `base`. Where this process writes as well, [`Config::build`] comes first.
+    pub fn trail(&self, base: &Path) -> Option<Result<Box<dyn Trail>, TrailError>> {
         let Sinks { first, others } = &self.sinks;
-        let mut sinks = [first].into_iter().chain(others);
-        sinks.find_map(|sink| sink.trail(base))
+        let sinks = || [first].into_iter().chain(others);
+        let database = sinks().find_map(|sink| match sink {
+            SinkConfig::Sqlite(path) => Some(base.join(path)),
+            SinkConfig::Stdout | SinkConfig::Jsonl(_) => None,
+        });
+        if let Some(path) = database {
+            let opened = SqliteTrail::open(&path);
+            return Some(opened.map(|trail| Box::new(trail) as Box<dyn Trail>));
+        }
+        sinks().find_map(|sink| match sink {
+            SinkConfig::Jsonl(path) => {
+                let trail = JsonlTrail::new(vec![base.join(path)]);
+                Some(Ok(Box::new(trail) as Box<dyn Trail>))
+            }
+            SinkConfig::Stdout | SinkConfig::Sqlite(_) => None,
+        })
     }
 }
 
 impl SinkConfig {
-    fn trail(&self, base: &Path) -> Option<Arc<dyn Trail>> {
-        match self {
-            Self::Stdout => None,
-            Self::Jsonl(path) => Some(Arc::new(JsonlTrail::new(vec![base.join(path)]))),
-            Self::Sqlite(path) => Some(Arc::new(SqliteTrail::new(base.join(path)))),
-        }
-    }
-
     fn open(self, base: &Path) -> Result<Box<dyn Sink>, AuditError> {
         match self {
             Self::Stdout => match Stream::stdout() {
@@ -180,6 +188,7 @@ const MAX_QUEUE: usize = 1_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::{Filter, Order, Page};
 
     fn parse(yaml: &str) -> Result<Config, String> {
         serde_saphyr::from_str(yaml).map_err(|error| error.to_string())
@@ -214,29 +223,28 @@ mod tests {
     }
 
     #[test]
-    fn the_first_sink_that_can_be_read_back_is_the_trail() {
-        let folder = tempfile::tempdir().unwrap();
-        for (yaml, name) in [
-            ("{sinks: [stdout]}", None),
+    fn what_is_written_can_be_read_back_from_the_database_before_the_file() {
+        for (yaml, readable) in [
+            ("{sinks: [stdout]}", false),
+            ("{sinks: [stdout, {jsonl: audit.jsonl}]}", true),
             (
-                "{sinks: [stdout, {jsonl: audit.jsonl}]}",
-                Some("JsonlTrail"),
-            ),
-            (
-                "{sinks: [{sqlite: audit.db}, {jsonl: audit.jsonl}]}",
-                Some("SqliteTrail"),
+                "{sinks: [{jsonl: missing/audit.jsonl}, {sqlite: audit.db}]}",
+                true,
             ),
         ] {
-            let trail = parse(yaml).unwrap().trail(folder.path());
-            let shown = trail.map(|trail| format!("{trail:?}"));
-            match (&shown, name) {
-                (Some(shown), Some(name)) => {
-                    let path = folder.path().display().to_string();
-                    assert!(shown.contains(name) && shown.contains(&path), "{shown}");
-                }
-                (None, None) => {}
-                _ => panic!("{yaml}: {shown:?}"),
+            let folder = tempfile::tempdir().unwrap();
+            let config = parse(yaml).unwrap();
+            let database = Sqlite::open(&folder.path().join("audit.db")).unwrap();
+            std::fs::write(folder.path().join("audit.jsonl"), "").unwrap();
+            let trail = config.trail(folder.path());
+            assert_eq!(trail.is_some(), readable, "{yaml}");
+            if let Some(trail) = trail {
+                let page = trail
+                    .unwrap()
+                    .query(&Filter::default(), Order::Ascending, None, 1);
+                assert_eq!(page.unwrap(), Page::default());
             }
+            drop(database);
         }
     }
 

@@ -11,7 +11,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::types::Value;
@@ -38,9 +38,13 @@ pub(super) struct Condition {
 type State = (u64, u64, u64, i64, i64);
 
 impl SqliteTrail {
-    /// The trail in the database at `path`. It is opened each time something is asked.
-    pub fn new(path: PathBuf) -> Self {
-        Self { path }
+    /// The trail in the database at `path`, which must be one.
+    pub fn open(path: &Path) -> Result<Self, TrailError> {
+        let trail = Self {
+            path: path.to_owned(),
+        };
+        trail.read(|_| Ok(()))?;
+        Ok(trail)
     }
 
     /// Asks in one transaction.

@@ -38,13 +38,12 @@ fn walked(trail: &impl Trail, span: &Span) -> Vec<String> {
 }
 
 fn lines_of(path: &Path) -> Vec<String> {
-    walked(&SqliteTrail::new(path.to_owned()), &Span::default())
+    walked(&SqliteTrail::open(path).unwrap(), &Span::default())
 }
 
-/// Why nothing can be asked of the trail at `path`.
+/// Why the trail at `path` can't be read.
 fn unread(path: &Path) -> String {
-    let asked = SqliteTrail::new(path.to_owned()).trace("alice", 1);
-    let error = asked.unwrap_err();
+    let error = SqliteTrail::open(path).unwrap_err();
     assert!(
         error.to_string().contains(path.to_str().unwrap()),
         "{error}"

@@ -120,7 +120,10 @@ fn both(folder: &Path, lines: &[String]) -> (SqliteTrail, JsonlTrail) {
     let file = folder.join("audit.jsonl");
     fs::write(&file, batch(lines).as_bytes()).unwrap();
     drop(sink);
-    (SqliteTrail::new(database), JsonlTrail::new(vec![file]))
+    (
+        SqliteTrail::open(&database).unwrap(),
+        JsonlTrail::new(vec![file]),
+    )
 }
 
 proptest! {
@@ -301,7 +304,7 @@ fn pages_neither_repeat_nor_skip_while_records_are_written() {
         }
         sink
     });
-    let trail = SqliteTrail::new(path.clone());
+    let trail = SqliteTrail::open(&path).unwrap();
     for order in [Order::Ascending, Order::Descending] {
         let mut seen = Vec::new();
         let mut after = None;
@@ -343,7 +346,7 @@ fn a_walk_goes_beyond_its_steps_and_ends_when_it_is_told_to() {
             ControlFlow::Break(())
         }
     };
-    let trail = SqliteTrail::new(path.clone());
+    let trail = SqliteTrail::open(&path).unwrap();
     trail.walk(&Span::default(), some).unwrap();
     assert_eq!(shown, 600);
 }
@@ -369,7 +372,7 @@ fn a_reader_cannot_write() {
     // A24
     let (_folder, path) = folder();
     let sink = Sqlite::open(&path).unwrap();
-    let trail = SqliteTrail::new(path.clone());
+    let trail = SqliteTrail::open(&path).unwrap();
     let error = trail
         .read(|connection| connection.execute("INSERT INTO party VALUES ('x', 1, 1)", ()))
         .unwrap_err();
@@ -382,8 +385,11 @@ fn a_reader_cannot_write() {
 fn a_database_that_is_gone_is_an_error_and_never_an_empty_trail() {
     let (_folder, path) = folder();
     drop(Sqlite::open(&path).unwrap());
-    assert_eq!(lines_of(&path).len(), 0);
+    let trail = SqliteTrail::open(&path).unwrap();
     fs::remove_file(&path).unwrap();
+    trail
+        .query(&Filter::default(), Order::Ascending, None, 1)
+        .unwrap_err();
     unread(&path);
     assert!(!path.exists(), "asking makes none");
 }
