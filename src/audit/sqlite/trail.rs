@@ -18,8 +18,11 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params, params_from_iter};
 
 use super::super::file::beside;
-use super::super::trail::{Cursor, Filter, Order, Page, Span, Tasks, Trace, Trail, TrailError};
+use super::super::trail::{
+    Cursor, Filter, Order, Page, Span, Tasks, Terms, Trace, Trail, TrailError,
+};
 use super::format::{self, Kind, failed};
+use super::row;
 
 /// The reading end of a database of records.
 #[derive(Debug, Clone)]
@@ -32,6 +35,15 @@ pub struct SqliteTrail {
 pub(super) struct Condition {
     terms: Vec<String>,
     values: Vec<Value>,
+}
+
+/// One line of a walk.
+#[derive(Debug)]
+struct Step {
+    id: i64,
+    line: String,
+    /// Whose record it is and its number, where it is not found by what it says.
+    misfiled: Option<(String, u64)>,
 }
 
 /// What a file was when it was looked at.
@@ -171,18 +183,38 @@ impl Trail for SqliteTrail {
                 let mut statement = connection.prepare(WALK)?;
                 let bounds = params![done, end, span.writer, from, to];
                 let rows = statement.query_map(bounds, |row| Ok((row.get(0)?, row.get(1)?)))?;
-                rows.collect::<Result<Vec<(i64, String)>, _>>()
+                rows.map(|row| {
+                    let (id, line) = row?;
+                    Step::look(connection, id, line)
+                })
+                .collect::<Result<Vec<_>, _>>()
             })?;
-            let Some((last, _)) = step.last() else {
+            let Some(last) = step.last() else {
                 return Ok(());
             };
-            done = *last;
-            for (_, line) in &step {
+            done = last.id;
+            for Step { line, misfiled, .. } in step {
                 if visit(line.as_bytes()).is_break() {
                     return Ok(());
                 }
+                if let Some((writer, seq)) = misfiled {
+                    let path = self.path.clone();
+                    return Err(TrailError::Misfiled { path, writer, seq });
+                }
             }
         }
+    }
+}
+
+impl Step {
+    fn look(connection: &Connection, id: i64, line: String) -> rusqlite::Result<Self> {
+        let mut misfiled = None;
+        if let Some(terms) = Terms::read(&line)
+            && !row::is_intact(connection, id, &terms)?
+        {
+            misfiled = Some((terms.writer, terms.seq));
+        }
+        Ok(Self { id, line, misfiled })
     }
 }
 

@@ -410,3 +410,48 @@ fn a_copy_that_sqlite_made_beside_the_writer_is_the_same_trail() {
     let mut copy = Sqlite::open(&copy).unwrap();
     copy.write(&batch([plain(51, 51)])).unwrap();
 }
+
+#[test]
+fn a_record_that_somebody_hid_from_questions_is_found_by_a_walk() {
+    let line = plain(2, 2);
+    for hide in [
+        "UPDATE record SET event_type = 'audit.gap' WHERE seq = 2",
+        "UPDATE record SET time = '2030-01-01T00:00:00.000000000Z' WHERE seq = 2",
+        "UPDATE record SET subject = NULL WHERE seq = 2",
+        "UPDATE record SET decision_id = 'd-1' WHERE seq = 2",
+        "UPDATE record SET seq = 9 WHERE seq = 2",
+        "DELETE FROM party WHERE record = 2 AND name = 'alice'",
+        "UPDATE party SET acts = 0 WHERE record = 2 AND name = 'reader'",
+        "DELETE FROM task_member WHERE record = 2 AND task = 'task'",
+    ] {
+        let (_folder, path) = folder();
+        let mut sink = Sqlite::open(&path).unwrap();
+        sink.write(&batch([plain(1, 1), line.clone(), plain(3, 3)]))
+            .unwrap();
+        drop(sink);
+        let connection = Connection::open(&path).unwrap();
+        let triggers = "SELECT name FROM sqlite_schema WHERE type = 'trigger'";
+        let mut triggers = connection.prepare(triggers).unwrap();
+        let names = triggers.query_map((), |row| row.get::<_, String>(0));
+        let names: Result<Vec<_>, _> = names.unwrap().collect();
+        for name in names.unwrap() {
+            connection
+                .execute_batch(&format!("DROP TRIGGER {name}"))
+                .unwrap();
+        }
+        assert_eq!(connection.execute(hide, ()).unwrap(), 1, "{hide}");
+        drop(triggers);
+        drop(connection);
+        let trail = SqliteTrail::open(&path).unwrap();
+        let mut shown = Vec::new();
+        let keep = &mut |line: &[u8]| {
+            shown.push(line.to_vec());
+            ControlFlow::Continue(())
+        };
+        let error = trail.walk(&Span::default(), keep).unwrap_err();
+        assert_eq!(shown.len(), 2, "{hide}");
+        assert_eq!(shown[1], line.as_bytes());
+        let said = error.to_string();
+        assert!(said.contains("record 2 of `host/1`"), "{hide}: {said}");
+    }
+}
