@@ -17,7 +17,6 @@ mod trail;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
@@ -55,9 +54,8 @@ impl Sqlite {
         if !metadata.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-        connection.busy_timeout(PATIENCE).map_err(failed)?;
+        let access = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let mut connection = format::connect(&format::uri(path), access)?;
         let kind = format::kind(&connection)?;
         format::make_durable(&connection)?;
         if kind == Kind::Empty {
@@ -152,8 +150,6 @@ fn no_record() -> io::Error {
 }
 
 const LINE_OF: &str = "SELECT line FROM record WHERE writer = ?1 AND seq = ?2";
-/// How long somebody else's lock is waited for before the batch is given back. Health notices after a second.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests;

@@ -9,11 +9,9 @@
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params, params_from_iter};
 
@@ -72,7 +70,7 @@ impl SqliteTrail {
 
     fn try_read<T>(&self, ask: impl Fn(&Connection) -> rusqlite::Result<T>) -> io::Result<T> {
         let ask = |uri: &str| {
-            let connection = connect(uri)?;
+            let connection = format::connect(uri, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             let transaction = connection.unchecked_transaction().map_err(failed)?;
             if format::kind(&transaction)? == Kind::Empty {
                 return Err(io::Error::new(
@@ -82,15 +80,15 @@ impl SqliteTrail {
             }
             ask(&transaction).map_err(failed)
         };
-        let file = percent_encode(self.path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
+        let file = format::uri(&self.path);
         let at_rest = self.at_rest()?;
         if at_rest.is_some() {
-            let answer = ask(&format!("file:{file}?immutable=1"));
+            let answer = ask(&format!("{file}?immutable=1"));
             if self.at_rest()? == at_rest {
                 return answer;
             }
         }
-        ask(&format!("file:{file}"))
+        ask(&file)
     }
 
     /// The state of a file that nobody is writing; `None` where somebody is, or did not stop.
@@ -310,13 +308,6 @@ pub(super) fn page(
         all.clause()
     );
     (statement, all.values)
-}
-
-fn connect(uri: &str) -> io::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_URI;
-    Connection::open_with_flags(uri, flags).map_err(failed)
 }
 
 fn one_more(limit: usize) -> i64 {

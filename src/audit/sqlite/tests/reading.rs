@@ -455,3 +455,15 @@ fn a_record_that_somebody_hid_from_questions_is_found_by_a_walk() {
         assert!(said.contains("record 2 of `host/1`"), "{hide}: {said}");
     }
 }
+
+#[test]
+fn a_path_may_hold_what_means_something_in_a_uri() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a b?mode=memory#c%20ü.db");
+    let mut sink = Sqlite::open(&path).unwrap();
+    sink.write(&batch([plain(1, 1)])).unwrap();
+    assert_eq!(lines_of(&path).len(), 1);
+    drop(sink);
+    assert!(path.is_file());
+    assert_eq!(lines_of(&path).len(), 1);
+}
