@@ -20,17 +20,20 @@ mod chain;
 mod config;
 mod details;
 mod encode;
+mod file;
 mod itself;
 mod jsonl;
 mod line;
 mod memory;
 mod metrics;
+mod note;
 mod outlet;
 mod queue;
 mod record;
 mod relay;
 mod repeat;
 mod sink;
+mod sqlite;
 mod status;
 mod stdout;
 mod text;
@@ -58,10 +61,11 @@ pub use record::{
     Record, Source, Subject, Task,
 };
 pub use sink::{Batch, Found, LastRecord, Sink};
+pub use sqlite::{Sqlite, SqliteTrail};
 pub use status::Health;
 pub use stdout::Stream;
 pub use text::Text;
-pub use trail::{Cursor, Filter, Order, Page, Span, Tasks, Trace, Trail, TrailError};
+pub use trail::{Cursor, Filter, JsonlTrail, Order, Page, Span, Tasks, Trace, Trail, TrailError};
 pub use verify::{Broken, Flaw, Head, Predecessor, Summary, Verifier, verify};
 
 use crate::clock::Clock;
