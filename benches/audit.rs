@@ -1,9 +1,5 @@
 //! What the witness costs: handing a record over, on the thread that decides; and verifying a trail.
-#![expect(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a benchmark fails by panicking, and its macro documents nothing"
-)]
+#![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -119,7 +119,7 @@ impl Config {
                     .map_err(|source| AuditError::Key { path, source })?
             }
             None => SigningKey::generate(&mut rng).map_err(|source| AuditError::Key {
-                path: PathBuf::from("none"),
+                path: PathBuf::from("memory"),
                 source,
             })?,
         };

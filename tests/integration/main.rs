@@ -13,6 +13,7 @@ mod authorization;
 mod cache;
 mod certificates;
 mod check;
+mod checkpoints;
 mod circuit;
 mod connector;
 mod doors;
