@@ -4,6 +4,7 @@
 //! names are ASCII, and all numbers are integers below 2^53. A test holds it equal to a general canonicalizer, which
 //! would take fifteen times as long.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::ser::SerializeMap;
@@ -236,13 +237,14 @@ struct ActorOf<'a> {
 }
 
 impl ActorOf<'_> {
-    fn id(&self) -> Option<&str> {
-        match self.actor {
+    fn id(&self) -> Option<Cow<'_, str>> {
+        let id = match self.actor {
             Actor::Workload(id) | Actor::Agent(id) => Some(id.as_str()),
             Actor::Delegate { agent_id: id, .. } | Actor::Person(id) => Some(id.as_str()),
             Actor::System => Some(self.writer),
             Actor::Unknown => None,
-        }
+        };
+        id.map(shown)
     }
 }
 

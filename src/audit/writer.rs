@@ -130,6 +130,9 @@ impl<R: Rng> Writer<R> {
         }
         // After so much time, though nothing came.
         self.checkpoint(false);
+        if self.abandoned {
+            return None;
+        }
         if !open || self.answering.iter().any(Command::is_close) {
             self.end();
             let synced = self.sync();
