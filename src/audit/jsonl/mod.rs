@@ -15,8 +15,10 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 use super::chain::Digest;
 use super::record::EventType;
@@ -34,6 +36,8 @@ pub struct Jsonl {
     /// The last line that is not noted yet; empty if all is.
     unnoted: Vec<u8>,
     note_fails: bool,
+    /// When the last note was made.
+    noted_at: Option<Instant>,
 }
 
 /// Device and inode: which file a path names.
@@ -60,14 +64,20 @@ impl Jsonl {
             found,
             unnoted: Vec::new(),
             note_fails: false,
+            noted_at: None,
         })
     }
 
-    /// Notes the last record that was written.
+    /// Notes the last record that was written: once a second at most, for a note costs as much as a flush, and at the end
+    /// of a chain.
     fn note(&mut self) {
         let Some(last) = last_record_of(&self.unnoted) else {
             return;
         };
+        let recent = |at: Instant| at.elapsed() < NOTE_EVERY;
+        if self.noted_at.is_some_and(recent) && !last.stopped {
+            return;
+        }
         let noted = note::write(&self.path, &last);
         self.unnoted.clear();
         if let Err(error) = &noted
@@ -76,6 +86,7 @@ impl Jsonl {
             let path = self.path.display();
             tracing::warn!(%path, %error, "the note for the next start can't be written");
         }
+        self.noted_at = noted.is_ok().then(Instant::now);
         self.note_fails = noted.is_err();
     }
 
@@ -119,6 +130,10 @@ impl Sink for Jsonl {
         self.file.sync_data()?;
         self.note();
         Ok(())
+    }
+
+    fn wants_flush(&self) -> bool {
+        !self.unnoted.is_empty()
     }
 }
 
@@ -255,6 +270,7 @@ fn digest_between(file: &File, begin: u64, end: u64) -> io::Result<Digest> {
 }
 
 const CHUNK: usize = 8192;
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Far more than the bounds of a record's members allow.
 const LONGEST_RECORD: usize = 4 << 20;
 

@@ -2,8 +2,8 @@
 //! when the file was rotated away meanwhile.
 //!
 //! - It is named like the file with `.head` behind it, and always replaced as a whole.
-//! - It is written after every sync of the file, so what it names is on the disk; a run that did not stop may have
-//!   written more, at most a second's worth.
+//! - It is written after a sync of the file, once a second at most and at the end, so what it names is on the disk; a run
+//!   that did not stop may have written more, some two seconds' worth.
 //! - It proves nothing: who may write the file may write the note. A missing one is a first start, an unreadable one is
 //!   reported, and one that can't be written is logged; none of them keeps anybody from starting.
 
