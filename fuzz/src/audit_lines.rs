@@ -12,6 +12,7 @@ pub fn audit_lines(bytes: &[u8]) -> bool {
     let Summary {
         records,
         torn_lines,
+        gaps,
         heads,
         missing,
     } = summary;
@@ -22,6 +23,7 @@ pub fn audit_lines(bytes: &[u8]) -> bool {
         lines.len() as u64,
         "every line counts"
     );
+    assert!(gaps <= records, "a gap is a record");
     let numbered: u64 = heads.values().map(|head| head.seq).sum();
     assert_eq!(numbered, records, "every record has a number");
     let Some(last) = lines.last() else {

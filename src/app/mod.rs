@@ -147,7 +147,7 @@ pub fn rehearsal_authority(config: Config, clock: Arc<dyn Clock>) -> Result<Auth
     Ok(Authority::new(
         Arc::new(config.rules),
         judge.engine(),
-        auditor,
+        auditor.with(config.fixed.audit.mode),
         clock,
         Metrics::new(&mut registry),
     ))

@@ -1,5 +1,6 @@
 //! What the section `audit` of the configuration says, and the witness built from it.
 
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,12 +8,15 @@ use prometheus_client::registry::Registry;
 use rand::Rng;
 use serde::Deserialize;
 
+use super::checkpoint::{CheckpointConfig, Checkpoints, SigningKey};
 use super::jsonl::Jsonl;
+use super::queue::Durability;
+use super::redaction::Redaction;
 use super::sink::Sink;
 use super::sqlite::{Sqlite, SqliteTrail};
 use super::stdout::Stream;
 use super::trail::{JsonlTrail, Trail, TrailError};
-use super::{AuditError, Auditor, Origin, Setup, WriterHandle, start};
+use super::{AuditError, Auditor, Extras, Origin, Setup, WriterHandle, start_with};
 use crate::clock::Clock;
 
 /// Where records go and how many may wait.
@@ -25,6 +29,13 @@ pub struct Config {
     /// How many allowances, and besides how many other records, may wait to be written: 1 to 1000000. What comes when
     /// that many wait is counted and lost, and an `audit.gap` says so. Default 8192.
     pub queue: Capacity,
+    /// Whether a decision is told at once (`standard`, the default), or only once its record is durable in the first sink
+    /// (`strict`); a decision whose record is not durable in time is a denial then.
+    pub mode: Durability,
+    /// Signed records of how far the chain has come.
+    pub checkpoint: CheckpointConfig,
+    /// Members whose values are not kept. Default none.
+    pub redact: Redaction,
 }
 
 /// At least one sink.
@@ -58,12 +69,23 @@ pub enum ConfigError {
     /// An empty list.
     #[error("at least one audit sink is needed")]
     NoSink,
+    /// Strict mode, and a first sink that can't say what is durable.
+    #[error(
+        "strict needs a first of audit.sinks that can make records durable, and standard output can't: put `{{jsonl: PATH}}` first, or write `mode: standard`"
+    )]
+    NotDurable,
     /// A number out of range.
     #[error("the audit queue holds 1 to {MAX_QUEUE} records, not `{0}`")]
     Queue(u64),
 }
 
 impl Config {
+    /// What is promised and can't be kept.
+    pub fn contradiction(&self) -> Option<ConfigError> {
+        let strict = self.mode == Durability::Strict;
+        (strict && self.sinks.first == SinkConfig::Stdout).then_some(ConfigError::NotDurable)
+    }
+
     /// Opens the sinks, starts the writer's thread and begins a chain.
     ///
     /// Relative paths start from `base`. `rng` makes record ids and the start nonce; it should be seeded by the operating system. That the first sink
@@ -73,23 +95,65 @@ impl Config {
         base: &Path,
         origin: Origin,
         clock: Arc<dyn Clock>,
-        rng: impl Rng + Send + 'static,
+        mut rng: impl Rng + Send + 'static,
         registry: &mut Registry,
     ) -> Result<(Auditor, WriterHandle), AuditError> {
-        let Self { sinks, queue } = self;
+        let Self {
+            sinks,
+            queue,
+            mode,
+            checkpoint,
+            redact,
+        } = self;
+        let beside = sinks.first_file().map(|file| {
+            let mut path = file.as_os_str().to_owned();
+            path.push(".key");
+            PathBuf::from(path)
+        });
         let Sinks { first, others } = sinks;
         let first = first.open(base)?;
         let others = others
             .into_iter()
             .map(|sink| sink.open(base))
             .collect::<Result<_, _>>()?;
+        let key = match checkpoint.key.or(beside) {
+            Some(path) => {
+                let path = base.join(path);
+                SigningKey::open(&path, &mut rng)
+                    .map_err(|source| AuditError::Key { path, source })?
+            }
+            None => SigningKey::generate(&mut rng).map_err(|source| AuditError::Key {
+                path: PathBuf::from("memory"),
+                source,
+            })?,
+        };
+        let extras = Extras {
+            checkpoints: Some(Checkpoints {
+                key,
+                every: checkpoint.every.get(),
+                interval: checkpoint.interval,
+            }),
+            redaction: redact,
+        };
         let setup = Setup {
             first,
             others,
             capacity: queue.0,
             origin,
         };
-        start(setup, clock, rng, registry)
+        let (auditor, writer) = start_with(setup, extras, clock, rng, registry)?;
+        Ok((auditor.with(mode), writer))
+    }
+}
+
+impl Sinks {
+    /// The first of them that is a file.
+    fn first_file(&self) -> Option<&Path> {
+        let mut sinks = iter::once(&self.first).chain(&self.others);
+        sinks.find_map(|sink| match sink {
+            SinkConfig::Jsonl(path) | SinkConfig::Sqlite(path) => Some(path.as_path()),
+            SinkConfig::Stdout => None,
+        })
     }
 }
 
@@ -257,11 +321,25 @@ mod tests {
             ("{queue: 0}", ["1 to 1000000", "`0`"]),
             ("{queue: 1000001}", ["1 to 1000000", "`1000001`"]),
             ("{sink: [stdout]}", ["sink", "sinks"]),
+            ("{mode: async}", ["standard", "strict"]),
         ] {
             let error = parse(yaml).unwrap_err();
             for word in expected {
                 assert!(error.contains(word), "{yaml}: {error}");
             }
+        }
+    }
+
+    #[test]
+    fn strict_mode_wants_a_sink_that_can_make_records_durable() {
+        for (yaml, fits) in [
+            ("{mode: strict}", false),
+            ("{mode: strict, sinks: [stdout, {jsonl: a}]}", false),
+            ("{mode: strict, sinks: [{jsonl: a}, stdout]}", true),
+            ("{mode: standard}", true),
+        ] {
+            let contradiction = parse(yaml).unwrap().contradiction();
+            assert_eq!(contradiction.is_none(), fits, "{yaml}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the witness records about itself: where a chain begins and ends, and what is missing from it.
 
 use super::chain::Nonce;
+use super::checkpoint::PublicKey;
 use super::details::Details;
 use super::record::{Actor, EventType, Outcome, Record};
 use super::sink::{Found, LastRecord};
@@ -8,10 +9,17 @@ use super::status::Lost;
 use super::text::Text;
 
 /// The first records of a chain: the start, and a gap if the writer before did not come to its end.
-pub(super) fn started(nonce: Nonce, found: &[Found]) -> Vec<Record> {
+pub(super) fn started(
+    nonce: Nonce,
+    found: &[Found],
+    checkpoint_key: Option<PublicKey>,
+) -> Vec<Record> {
     let mut details = Details::default()
         .with("nonce", nonce.to_hex())
         .with("version", env!("CARGO_PKG_VERSION"));
+    if let Some(key) = checkpoint_key {
+        details = details.with("checkpoint_key", key.to_string());
+    }
     let torn: Vec<Text> = found
         .iter()
         .filter_map(|found| found.torn.as_ref())

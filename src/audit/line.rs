@@ -4,14 +4,21 @@
 //! names are ASCII, and all numbers are integers below 2^53. A test holds it equal to a general canonicalizer, which
 //! would take fifteen times as long.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use tokio::time::Instant;
 
 use super::chain::Digest;
 use super::details::MAX_EXACT;
 use super::queue::{Entry, Repeats};
 use super::record::{Actor, Record};
-use super::text::bounded;
+use super::redaction::{
+    AUDIENCE, DetailsOf, HttpOf, MESSAGE, REQUEST_ID, Redaction, SourceOf, TRACE_ID,
+};
+use super::text::shown;
 
 /// One line, borrowed from its parts.
 #[derive(Debug)]
@@ -22,6 +29,9 @@ pub(super) struct Line<'a> {
     pub(super) writer: &'a str,
     pub(super) tenant: &'a str,
     pub(super) prev_hash: &'a Digest,
+    /// When the writer began, on the clock that nobody sets.
+    pub(super) began: Instant,
+    pub(super) redaction: &'a Redaction,
 }
 
 /// The members whose names come before `hash`. Never empty.
@@ -98,12 +108,16 @@ impl Serialize for Before<'_> {
             latency: _,
         } = record;
         let writer = self.0.writer;
+        let redaction = self.0.redaction.of(record);
+        let erased = redaction.erased(record);
+        let erased = (!erased.is_empty()).then_some(erased);
+        let audience = redaction.shown(AUDIENCE, audience.as_ref());
         let actor = ActorOf { actor, writer };
-        let action = action.as_ref().map(|it| bounded(it.as_str()));
+        let action = action.as_ref().map(|it| shown(it.as_str()));
         let agent = mandate.as_ref().and_then(|it| it.agent.as_ref());
         let grant_id = mandate.as_ref().and_then(|it| it.grant_id.as_ref());
         let count = repeats.as_ref().map(|Repeats { count, .. }| count);
-        let details = (!details.is_empty()).then_some(details);
+        let details = (!details.is_empty()).then_some(DetailsOf(details, redaction));
 
         // In the order of RFC 8785: by name.
         let mut map = serializer.serialize_map(None)?;
@@ -119,7 +133,8 @@ impl Serialize for Before<'_> {
             (chain, _) => map.serialize_entry("delegation_chain", chain)?,
         }
         optional(&mut map, "destination", destination.as_ref())?;
-        optional(&mut map, "details", details)?;
+        optional(&mut map, "details", details.as_ref())?;
+        optional(&mut map, "erased", erased.as_ref())?;
         map.serialize_entry("event_type", event_type)?;
         optional(&mut map, "grant_id", grant_id)?;
         map.end()
@@ -135,26 +150,31 @@ impl Serialize for After<'_> {
             writer,
             tenant,
             prev_hash,
+            began,
+            redaction,
         } = self.0;
         let record = &entry.record;
+        let redaction = redaction.of(record);
+        let http = record.http.as_ref().map(|it| HttpOf(it, redaction));
+        let source = record.source.as_ref().map(|it| SourceOf(it, redaction));
+        let message = redaction.shown(MESSAGE, record.message.as_ref());
+        let request_id = redaction.shown(REQUEST_ID, record.request_id.as_ref());
+        let trace_id = redaction.shown(TRACE_ID, record.trace_id.as_ref());
         let mandate = record.mandate.as_deref();
         let last_time = entry.repeats.as_ref().map(|it| &it.last_time);
-        let resource = record.resource.as_ref().map(|it| bounded(it.as_str()));
-        let latency = record.latency.map(|latency| {
-            u64::try_from(latency.as_micros())
-                .unwrap_or(u64::MAX)
-                .min(MAX_EXACT)
-        });
+        let resource = record.resource.as_ref().map(|it| shown(it.as_str()));
+        let latency = record.latency.map(micros);
+        let uptime = micros(entry.moment.saturating_duration_since(*began));
 
         // In the order of RFC 8785: by name.
         let mut map = serializer.serialize_map(None)?;
-        optional(&mut map, "http", record.http.as_ref())?;
+        optional(&mut map, "http", http.as_ref())?;
         map.serialize_entry("id", id)?;
         let jti = mandate.and_then(|it| it.jti.as_ref());
         optional(&mut map, "jti", jti)?;
         optional(&mut map, "last_time", last_time)?;
         optional(&mut map, "latency_us", latency.as_ref())?;
-        optional(&mut map, "message", record.message.as_ref())?;
+        optional(&mut map, "message", message.as_ref())?;
         optional(&mut map, "mode", record.mode.as_ref())?;
         let parent_jti = mandate.and_then(|it| it.parent_jti.as_ref());
         optional(&mut map, "parent_jti", parent_jti)?;
@@ -162,13 +182,13 @@ impl Serialize for After<'_> {
         optional(&mut map, "policy", record.policy.as_ref())?;
         map.serialize_entry("prev_hash", prev_hash)?;
         optional(&mut map, "reason_code", record.reason_code.as_ref())?;
-        optional(&mut map, "request_id", record.request_id.as_ref())?;
+        optional(&mut map, "request_id", request_id.as_ref())?;
         optional(&mut map, "resource", resource.as_ref())?;
         map.serialize_entry("result", &record.result)?;
         map.serialize_entry("seq", seq)?;
         let session_id = mandate.and_then(|it| it.session_id.as_ref());
         optional(&mut map, "session_id", session_id)?;
-        optional(&mut map, "source", record.source.as_ref())?;
+        optional(&mut map, "source", source.as_ref())?;
         optional(&mut map, "subject", record.subject.as_ref())?;
         optional(&mut map, "target", record.target.as_ref())?;
         let task = mandate.and_then(|it| it.task.as_ref());
@@ -176,7 +196,8 @@ impl Serialize for After<'_> {
         map.serialize_entry("tenant", tenant)?;
         optional(&mut map, "tier", record.tier.as_ref())?;
         map.serialize_entry("time", &entry.time)?;
-        optional(&mut map, "trace_id", record.trace_id.as_ref())?;
+        optional(&mut map, "trace_id", trace_id.as_ref())?;
+        map.serialize_entry("uptime_us", &uptime)?;
         optional(&mut map, "would_be", record.would_be.as_ref())?;
         map.serialize_entry("writer", writer)?;
         map.end()
@@ -192,6 +213,12 @@ fn optional<M: SerializeMap, T: Serialize>(
         Some(value) => map.serialize_entry(name, value),
         None => Ok(()),
     }
+}
+
+/// Whole microseconds, as many as RFC 8785 writes exactly.
+fn micros(duration: Duration) -> u64 {
+    let micros = u64::try_from(duration.as_micros());
+    micros.unwrap_or(u64::MAX).min(MAX_EXACT)
 }
 
 /// Appends the comma, the name and the opening quote of a further member that is a text.
@@ -210,13 +237,14 @@ struct ActorOf<'a> {
 }
 
 impl ActorOf<'_> {
-    fn id(&self) -> Option<&str> {
-        match self.actor {
+    fn id(&self) -> Option<Cow<'_, str>> {
+        let id = match self.actor {
             Actor::Workload(id) | Actor::Agent(id) => Some(id.as_str()),
             Actor::Delegate { agent_id: id, .. } | Actor::Person(id) => Some(id.as_str()),
             Actor::System => Some(self.writer),
             Actor::Unknown => None,
-        }
+        };
+        id.map(shown)
     }
 }
 

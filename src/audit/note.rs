@@ -2,8 +2,8 @@
 //! when the file was rotated away meanwhile, or an older copy put in its place.
 //!
 //! - It is named like the file with `.head` behind it, and always replaced as a whole.
-//! - It is written after every sync of the file, so what it names is on the disk; a run that did not stop may have
-//!   written more, at most a second's worth.
+//! - It is written after a sync of the file, once a second at most and at the end, so what it names is on the disk; a run
+//!   that did not stop may have written more, some two seconds' worth.
 //! - It proves nothing: who may write the file may write the note. A missing one is a first start, an unreadable one is
 //!   reported, and one that can't be written is logged; none of them keeps anybody from starting.
 
@@ -11,6 +11,9 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::file::beside;
 use super::sink::{Batch, Found, LastRecord};
@@ -21,6 +24,8 @@ pub(super) struct Note {
     file: PathBuf,
     /// The last line that is not noted yet; empty if all is.
     unnoted: Vec<u8>,
+    /// When the last note was made.
+    noted_at: Option<Instant>,
     pub(super) fails: bool,
 }
 
@@ -30,6 +35,7 @@ impl Note {
         Self {
             file: file.to_owned(),
             unnoted: Vec::new(),
+            noted_at: None,
             fails: false,
         }
     }
@@ -55,11 +61,21 @@ impl Note {
         }
     }
 
-    /// Notes the last record, which is durable.
+    /// Whether something is left to note at a later flush.
+    pub(super) fn is_due_later(&self) -> bool {
+        !self.unnoted.is_empty()
+    }
+
+    /// Notes the last record, which is durable: once a second at most, for a note costs as much as a flush, and at the end
+    /// of a chain.
     pub(super) fn write(&mut self) {
         let Some(last) = LastRecord::read(&self.unnoted) else {
             return;
         };
+        let recent = |at: Instant| at.elapsed() < NOTE_EVERY;
+        if self.noted_at.is_some_and(recent) && !last.stopped {
+            return;
+        }
         let noted = write(&self.file, &last);
         self.unnoted.clear();
         if let Err(error) = &noted
@@ -68,6 +84,7 @@ impl Note {
             let path = self.file.display();
             tracing::warn!(%path, %error, "the note for the next start can't be written");
         }
+        self.noted_at = noted.is_ok().then(Instant::now);
         self.fails = noted.is_err();
     }
 }
@@ -112,5 +129,6 @@ pub(super) fn write(file: &Path, last: &LastRecord) -> io::Result<()> {
     fs::rename(&new, beside(file, ".head"))
 }
 
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Far more than a host's name, a number and a hash.
 const LONGEST: u64 = 4096;

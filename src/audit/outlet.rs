@@ -64,7 +64,7 @@ impl Outlet {
         }
         let synced = self.sink.flush();
         match &synced {
-            Ok(()) => self.dirty_since = None,
+            Ok(()) => self.dirty_since = self.sink.wants_flush().then(Instant::now),
             Err(error) => {
                 self.write_errors.inc();
                 log_failure(self.sink.name(), "sync", !self.sync_failed, error);

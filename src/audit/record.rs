@@ -126,6 +126,8 @@ pub enum EventType {
     CircuitClosed,
     /// A writer began its chain.
     AuditStarted,
+    /// A writer signed how far its chain has come.
+    AuditCheckpoint,
     /// A writer ended its chain after everything it was given.
     AuditStopped,
     /// Records are missing.
@@ -229,7 +231,7 @@ pub struct Policy {
 }
 
 /// The request, after normalisation and without its query.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Http {
     /// Host without port.
     pub host: Text,
@@ -240,7 +242,6 @@ pub struct Http {
     /// What the client speaks.
     pub protocol: Protocol,
     /// The path template of the route that matched.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<Text>,
 }
 
@@ -255,13 +256,11 @@ pub enum Protocol {
 }
 
 /// Where a request came from.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Source {
     /// The address of the downstream peer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
     /// Its identity.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub spiffe_id: Option<SpiffeId>,
 }
 
@@ -339,7 +338,7 @@ impl Record {
 
 impl EventType {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::PermissionCheck,
         Self::PermissionDenied,
         Self::HumanLogin,
@@ -365,6 +364,7 @@ impl EventType {
         Self::CircuitHalfOpened,
         Self::CircuitClosed,
         Self::AuditStarted,
+        Self::AuditCheckpoint,
         Self::AuditStopped,
         Self::AuditGap,
     ];
@@ -397,6 +397,7 @@ impl EventType {
             Self::CircuitHalfOpened => "circuit.half_opened",
             Self::CircuitClosed => "circuit.closed",
             Self::AuditStarted => "audit.started",
+            Self::AuditCheckpoint => "audit.checkpoint",
             Self::AuditStopped => "audit.stopped",
             Self::AuditGap => "audit.gap",
         }

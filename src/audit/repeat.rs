@@ -2,7 +2,8 @@
 //! refusals out of the queue or fill the disk.
 //!
 //! Done only when denials come faster than they are written: then the ids of the folded requests are lost, the fact that
-//! they were refused, how many and until when is not.
+//! they were refused, how many and until when is not. A denial that somebody waits for is never folded: its record is
+//! what was promised.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -46,7 +47,7 @@ pub(super) fn fold(entries: Vec<Queued>) -> Vec<Queued> {
     let mut first: HashMap<u64, usize> = HashMap::new();
     let hasher = RandomState::new();
     for entry in entries {
-        if entry.record.result != Outcome::Denied {
+        if entry.record.result != Outcome::Denied || entry.receipt.is_some() {
             kept.push(entry);
             continue;
         }
@@ -153,8 +154,10 @@ mod tests {
         let actor = Actor::Workload("spiffe://example.org/svc/a".parse().unwrap());
         Box::new(Entry {
             time: Timestamp::from_unix_seconds(100).plus(Duration::from_millis(millis)),
+            moment: tokio::time::Instant::now(),
             arrival,
             repeats: None,
+            receipt: None,
             record: Record {
                 action: Some(action.parse().unwrap()),
                 reason_code: Some(Reason::OutOfScope),

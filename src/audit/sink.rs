@@ -29,6 +29,11 @@ pub trait Sink: fmt::Debug + Send {
 
     /// Makes what was written durable, where that means anything.
     fn flush(&mut self) -> io::Result<()>;
+
+    /// Whether a further flush, a second later, has something to do even if nothing is written meanwhile.
+    fn wants_flush(&self) -> bool {
+        false
+    }
 }
 
 /// Sealed lines, in order, each with its line feed. Never empty.

@@ -34,6 +34,8 @@ pub(super) struct Status {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) refusals_lost: Loss,
     pub(super) allowances_lost: Loss,
+    /// Somebody waits for a record to be durable: the writer waits for no company.
+    pub(super) hurried: AtomicBool,
     failing: Mutex<Option<(Timestamp, String)>>,
     under_way: Mutex<Option<UnderWay>>,
     stopped: AtomicBool,
@@ -76,6 +78,7 @@ impl Status {
             clock,
             refusals_lost: Loss::default(),
             allowances_lost: Loss::default(),
+            hurried: AtomicBool::new(false),
             failing: Mutex::new(None),
             under_way: Mutex::new(None),
             stopped: AtomicBool::new(false),

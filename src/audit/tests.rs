@@ -611,7 +611,7 @@ async fn a_start_after_a_kill_reports_the_torn_line_and_the_gap() {
     let clock = Arc::new(MockClock::new(Timestamp::from_unix_seconds(2000)));
     let config = Config {
         sinks: vec![SinkConfig::Jsonl(path.clone())].try_into().unwrap(),
-        queue: Capacity::default(),
+        ..Config::default()
     };
     let rng = StdRng::seed_from_u64(4);
     let build = config.build(
@@ -627,7 +627,7 @@ async fn a_start_after_a_kill_reports_the_torn_line_and_the_gap() {
 
     let lines = lines_of(&path);
     let summary = verify(&lines).unwrap();
-    assert_eq!((summary.records, summary.torn_lines), (6, 1));
+    assert_eq!((summary.records, summary.torn_lines), (7, 1));
     let started: Value = serde_json::from_str(&lines[3]).unwrap();
     assert_eq!(started["event_type"], "audit.started");
     assert_eq!(started["details"]["previous_writer"], "host/1");
@@ -810,4 +810,231 @@ fn metrics_have_their_names_and_help() {
         .lines()
         .filter(|line| line.starts_with("# HELP attache_audit_"));
     assert_eq!(helps.count(), 7);
+}
+
+/// Writes at once; each flush says that it begins and is held until it is let go.
+#[derive(Debug)]
+struct SlowDisk {
+    memory: Memory,
+    flushing: mpsc::Sender<()>,
+    go: mpsc::Receiver<()>,
+}
+
+impl SlowDisk {
+    fn new() -> (Self, Memory, mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let (flushing, flushes) = mpsc::channel();
+        let (let_go, go) = mpsc::channel();
+        let memory = Memory::default();
+        let disk = Self {
+            memory: memory.clone(),
+            flushing,
+            go,
+        };
+        (disk, memory, flushes, let_go)
+    }
+}
+
+impl Sink for SlowDisk {
+    fn name(&self) -> &'static str {
+        "slow"
+    }
+
+    fn write(&mut self, batch: &Batch) -> io::Result<()> {
+        self.memory.write(batch)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.flushing.send(()).unwrap_or_default();
+        self.go.recv().unwrap_or_default();
+        Ok(())
+    }
+}
+
+fn in_time() -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_secs(60)
+}
+
+#[tokio::test]
+async fn a_commit_gives_the_id_of_the_record_that_is_written() {
+    let memory = Memory::default();
+    let witness = Witness::start(16, Box::new(memory.clone()), vec![]);
+    for (request, record) in [(1, allowed(1)), (2, denied(2))] {
+        let id = witness.auditor.commit(record).await.unwrap().to_string();
+        let lines = memory.lines();
+        let last: Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+        assert_eq!(last["id"], *id);
+        assert_eq!(last["request_id"], *request.to_string());
+    }
+}
+
+#[tokio::test]
+async fn many_commits_share_one_flush() {
+    let (disk, memory, flushes, let_go) = SlowDisk::new();
+    let witness = Witness::start(1000, Box::new(disk), vec![]);
+    let auditor = witness.auditor.clone();
+    let first = tokio::spawn(async move { auditor.commit(allowed(0)).await });
+    let flushes = tokio::task::spawn_blocking(move || {
+        flushes.recv().unwrap();
+        flushes
+    });
+    let flushes = flushes.await.unwrap();
+    // While the disk is at it, a hundred more come.
+    let mut further: Vec<_> = (1..=100)
+        .map(|request| Box::pin(witness.auditor.commit(allowed(request))))
+        .collect();
+    for commit in &mut further {
+        assert!(futures::poll!(commit.as_mut()).is_pending());
+    }
+    let_go.send(()).unwrap();
+    first.await.unwrap().unwrap();
+    drop(let_go);
+    let ids = futures::future::try_join_all(further).await.unwrap();
+    assert!(ids.is_sorted());
+    assert_eq!(memory.records(EventType::PermissionCheck).len(), 101);
+    assert_eq!(flushes.try_iter().count(), 1, "for a hundred");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_of_five_seconds_holds_up_who_must_wait_and_nobody_else() {
+    // A11. The clock of this test stands still while it waits; the disk does not know it.
+    let (disk, memory, flushes, let_go) = SlowDisk::new();
+    let witness = Witness::start(16, Box::new(disk), vec![]);
+    let patience = Duration::from_millis(150);
+    let begun = tokio::time::Instant::now();
+    let strict = witness.auditor.clone().with(Durability::Strict);
+    let settled = strict.settle(allowed(1), begun + patience).await;
+    assert!(matches!(settled, Err(AuditError::Late)), "{settled:?}");
+    assert_eq!(begun.elapsed(), patience);
+
+    let standard = witness.auditor.clone();
+    standard.settle(allowed(2), begun).await.unwrap();
+    assert_eq!(begun.elapsed(), patience, "it waited for nothing");
+    flushes.recv().unwrap();
+    drop(let_go);
+    witness.handle.close().await.unwrap();
+    verify(memory.lines()).unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_that_finds_no_room_is_refused_at_once_and_is_no_gap() {
+    // A01
+    let (gate, memory, begins, let_go) = Gate::new();
+    let witness = Witness::start(2, Box::new(gate), vec![]);
+    begins.recv().unwrap();
+    let mut waiting: Vec<_> = (0..2)
+        .map(|request| Box::pin(witness.auditor.commit(allowed(request))))
+        .collect();
+    for commit in &mut waiting {
+        assert!(futures::poll!(commit.as_mut()).is_pending());
+    }
+    let refused = witness.auditor.commit(allowed(2)).await;
+    assert!(matches!(refused, Err(AuditError::Full)), "{refused:?}");
+    drop(let_go);
+    futures::future::try_join_all(waiting).await.unwrap();
+    witness.handle.close().await.unwrap();
+    assert_eq!(memory.records(EventType::PermissionCheck).len(), 2);
+    assert!(memory.records(EventType::AuditGap).is_empty());
+}
+
+#[tokio::test]
+async fn a_record_that_nobody_waits_for_any_more_is_left_out_of_the_chain() {
+    let (gate, memory, begins, let_go) = Gate::new();
+    let witness = Witness::start(16, Box::new(gate), vec![]);
+    begins.recv().unwrap();
+    let mut given_up = Box::pin(witness.auditor.commit(allowed(1)));
+    assert!(futures::poll!(given_up.as_mut()).is_pending());
+    drop(given_up);
+    drop(let_go);
+    witness.auditor.commit(allowed(2)).await.unwrap();
+    let written = memory.records(EventType::PermissionCheck);
+    assert_eq!(written.len(), 1);
+    assert_eq!(written[0]["request_id"], "2");
+    verify(memory.lines()).unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_whose_flush_failed_is_refused_and_the_next_one_is_not_taken_for_it() {
+    let (faulty, memory, broken, attempts) = Faulty::new();
+    broken.store(false, Ordering::SeqCst);
+    let witness = Witness::start(16, Box::new(faulty), vec![]);
+    attempts.recv().unwrap();
+    let strict = witness.auditor.clone().with(Durability::Strict);
+    broken.store(true, Ordering::SeqCst);
+    let until = tokio::time::Instant::now() + Duration::from_millis(50);
+    let (first, second) = tokio::join!(
+        strict.settle(allowed(1), until),
+        strict.settle(allowed(2), until)
+    );
+    assert!(first.is_err() && second.is_err(), "{first:?} {second:?}");
+    assert!(matches!(strict.health(), Health::Failing { .. }));
+    broken.store(false, Ordering::SeqCst);
+    strict.settle(allowed(3), in_time()).await.unwrap();
+    assert_eq!(strict.health(), Health::Ok);
+    witness.handle.close().await.unwrap();
+    verify(memory.lines()).unwrap();
+    assert!(memory.records(EventType::AuditGap).is_empty());
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_every_commit() {
+    // A08
+    let device = File::options().write(true).open("/dev/full").unwrap();
+    let witness = Witness::start(16, Box::new(Stream::new(device)), vec![]);
+    let strict = witness.auditor.clone().with(Durability::Strict);
+    let soon = || tokio::time::Instant::now() + Duration::from_millis(20);
+    for request in 0..3 {
+        let settled = strict.settle(allowed(request), soon()).await;
+        assert!(matches!(settled, Err(AuditError::Late)), "{settled:?}");
+    }
+    let standard = witness.auditor.clone();
+    standard.settle(allowed(4), soon()).await.unwrap();
+    assert!(matches!(strict.health(), Health::Failing { .. }));
+}
+
+/// Panics at its second write.
+#[derive(Debug)]
+struct Trap(u32);
+
+impl Sink for Trap {
+    fn name(&self) -> &'static str {
+        "trap"
+    }
+
+    fn write(&mut self, _batch: &Batch) -> io::Result<()> {
+        self.0 += 1;
+        assert!(self.0 < 2, "on purpose");
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_dies_takes_no_commit_for_durable() {
+    let witness = Witness::start(16, Box::new(Trap(0)), vec![]);
+    let strict = witness.auditor.clone().with(Durability::Strict);
+    for request in 0..3 {
+        // The first is on its way when the thread dies, the others come later.
+        let settled = strict.settle(allowed(request), in_time()).await;
+        assert!(matches!(settled, Err(AuditError::Stopped)), "{settled:?}");
+    }
+    assert_eq!(strict.health(), Health::Stopped);
+}
+
+#[tokio::test]
+async fn denials_that_are_waited_for_are_never_folded() {
+    let (gate, memory, begins, let_go) = Gate::new();
+    let witness = Witness::start(1000, Box::new(gate), vec![]);
+    begins.recv().unwrap();
+    let mut waiting: Vec<_> = (0..300)
+        .map(|_same| Box::pin(witness.auditor.commit(denied(1))))
+        .collect();
+    for commit in &mut waiting {
+        assert!(futures::poll!(commit.as_mut()).is_pending());
+    }
+    drop(let_go);
+    futures::future::try_join_all(waiting).await.unwrap();
+    assert_eq!(memory.records(EventType::PermissionDenied).len(), 300);
 }

@@ -1,6 +1,6 @@
 //! Text from outside as a record keeps it: whole up to 2 KiB, beyond that cut, with the length and digest of the whole.
 //!
-//! Nothing is decoded, trimmed or escaped here: one record stays one line because JSON escapes every control character
+//! What looks like a token is masked when it is written. Nothing else is decoded, trimmed or escaped here: one record stays one line because JSON escapes every control character
 //! below U+0020. Readers must split at LF only: U+2028, U+0085 and other separators stay as they are (RFC 8785 forbids
 //! escaping them), so whatever prints a record on a terminal should use an ASCII-only form (`jq -a`).
 
@@ -95,12 +95,48 @@ impl fmt::Debug for Text {
 
 impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+        serializer.serialize_str(&masked(self.as_str()))
     }
 }
 
+/// A name as it is written: bounded, and without what looks like a token.
+pub(super) fn shown(text: &str) -> Cow<'_, str> {
+    match bounded(text) {
+        Cow::Borrowed(text) => masked(text),
+        Cow::Owned(cut) => Cow::Owned(masked(&cut).into_owned()),
+    }
+}
+
+/// `text` without what looks like a token: `eyJ`, as every JSON Web Token begins, with at least sixteen further
+/// characters of its alphabet. The whole run becomes `[token]`.
+fn masked(text: &str) -> Cow<'_, str> {
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some((before, run)) = rest.split_once(TOKEN_START) {
+        let of_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        let length = run.bytes().take_while(of_token).count();
+        kept.push_str(before);
+        if length >= SHORTEST_TOKEN {
+            kept.push_str("[token]");
+            rest = run.get(length..).unwrap_or_default();
+        } else {
+            kept.push_str(TOKEN_START);
+            rest = run;
+        }
+    }
+    if kept.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    kept.push_str(rest);
+    Cow::Owned(kept)
+}
+
+/// `{"` in base64url.
+const TOKEN_START: &str = "eyJ";
+const SHORTEST_TOKEN: usize = 16;
+
 /// `text` itself, or its cut form if it is longer than [`Text::MAX`].
-pub(super) fn bounded(text: &str) -> Cow<'_, str> {
+fn bounded(text: &str) -> Cow<'_, str> {
     if text.len() <= Text::MAX {
         return Cow::Borrowed(text);
     }

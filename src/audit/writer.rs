@@ -4,26 +4,34 @@
 //! times a second. A failing first sink is tried again with growing pauses while the queue fills; it is never skipped,
 //! because a chain with a hole is worth less than a late one. One that blocks blocks this thread; [`Status::health`] sees
 //! that from outside.
+//!
+//! Where somebody waits for records to be durable, a round ends with one flush for all of them. A record that can't be
+//! written, a failed flush and the end of this thread are told to each; nothing else is ever called durable.
 
 use std::io;
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use rand::Rng;
+use tokio::time::Instant;
+use ulid::Ulid;
 
+use super::AuditError;
 use super::chain::{Chain, Sealed};
+use super::checkpoint::Due;
 use super::itself;
 use super::outlet::Outlet;
-use super::queue::{Command, Entry, Outtake, Queued};
+use super::queue::{Command, Entry, Outtake, Queued, Receipt};
 use super::record::{Actor, Outcome, Record};
 use super::relay::Relay;
 use super::repeat::fold;
 use super::sink::Batch;
 use super::status::Status;
-use super::text::Text;
-use crate::permission::{Action, Reason, Resource};
+use super::text::{Text, shown};
+use crate::permission::Reason;
 
 /// The state of the writer's thread.
 #[derive(Debug)]
@@ -31,6 +39,7 @@ pub(super) struct Writer<R> {
     outtake: Outtake,
     status: Arc<Status>,
     chain: Chain<R>,
+    checkpoints: Option<Due>,
     primary: Outlet,
     relays: Vec<Relay>,
     /// Batches that hold all that the queue can hold.
@@ -39,6 +48,8 @@ pub(super) struct Writer<R> {
     answering: Vec<Command>,
     /// Commands that came during the current round.
     waiting: Vec<Command>,
+    /// Records that are written and not yet durable, for who waits for that.
+    owed: Vec<(Receipt, Ulid)>,
     /// The sink fails and nobody waits for it any more.
     abandoned: bool,
 }
@@ -58,6 +69,7 @@ impl<R: Rng> Writer<R> {
         capacity: usize,
         status: Arc<Status>,
         chain: Chain<R>,
+        checkpoints: Option<Due>,
         primary: Outlet,
         relays: Vec<Relay>,
     ) -> Self {
@@ -65,11 +77,13 @@ impl<R: Rng> Writer<R> {
             outtake,
             status,
             chain,
+            checkpoints,
             primary,
             relays,
             batches: capacity.div_ceil(BATCH),
             answering: Vec::new(),
             waiting: Vec::new(),
+            owed: Vec::new(),
             abandoned: false,
         }
     }
@@ -78,7 +92,7 @@ impl<R: Rng> Writer<R> {
     pub(super) fn run(mut self, first: Vec<Record>) {
         let stopped = StoppedAtEnd(Arc::clone(&self.status));
         let first: Vec<_> = first.into_iter().map(|record| self.own(record)).collect();
-        self.write(&first);
+        self.write(first);
         let mut ended = None;
         while ended.is_none() && !self.abandoned {
             ended = self.round();
@@ -98,7 +112,7 @@ impl<R: Rng> Writer<R> {
         }
     }
 
-    /// Waits, writes and answers. After the last round: what is to be answered when all is closed.
+    /// Waits, writes, flushes and answers. After the last round: what is to be answered when all is closed.
     fn round(&mut self) -> Option<io::Result<()>> {
         let open = self.wait();
         self.answering.append(&mut self.waiting);
@@ -108,10 +122,16 @@ impl<R: Rng> Writer<R> {
             if entries.is_empty() {
                 break;
             }
-            self.write(&entries);
+            self.write(entries);
+            self.checkpoint(false);
             if self.abandoned {
                 return None;
             }
+        }
+        // After so much time, though nothing came.
+        self.checkpoint(false);
+        if self.abandoned {
+            return None;
         }
         if !open || self.answering.iter().any(Command::is_close) {
             self.end();
@@ -119,7 +139,7 @@ impl<R: Rng> Writer<R> {
             return (!self.abandoned).then_some(synced);
         }
         let due = self.primary.sync_due_in() == Some(Duration::ZERO);
-        if due || !self.answering.is_empty() {
+        if due || !self.answering.is_empty() || !self.owed.is_empty() {
             let synced = self.sync();
             for command in self.answering.drain(..) {
                 command.answer(copied(&synced));
@@ -130,7 +150,9 @@ impl<R: Rng> Writer<R> {
 
     /// Counts what came after the last round.
     fn count_late(&self) {
-        let late = |lane: &Receiver<_>| lane.try_iter().count() as u64;
+        // Who waits for its record is told, and nothing is lost on them.
+        let lost = |entry: &Queued| entry.receipt.is_none();
+        let late = |lane: &Receiver<Queued>| lane.try_iter().filter(lost).count() as u64;
         let metrics = &self.status.metrics;
         metrics
             .dropped_refusals
@@ -143,7 +165,10 @@ impl<R: Rng> Writer<R> {
 
     /// Sleeps until there is something to do. `false` when nobody can ask for anything any more.
     fn wait(&mut self) -> bool {
-        let rung = match self.primary.sync_due_in() {
+        let records = self.chain.len();
+        let signing = self.checkpoints.as_mut().and_then(|it| it.due_in(records));
+        let due = signing.into_iter().chain(self.primary.sync_due_in()).min();
+        let rung = match due {
             Some(left) => self.outtake.bell.recv_timeout(left),
             None => self.outtake.bell.recv().map_err(RecvTimeoutError::from),
         };
@@ -153,6 +178,9 @@ impl<R: Rng> Writer<R> {
             Err(RecvTimeoutError::Disconnected) => return false,
         }
         // Who waits for an answer does not wait for company.
+        if self.status.hurried.swap(false, Ordering::AcqRel) {
+            return true;
+        }
         match self.outtake.commands.recv_timeout(COMPANY) {
             Ok(command) => self.waiting.push(command),
             Err(RecvTimeoutError::Timeout) => {}
@@ -199,11 +227,33 @@ impl<R: Rng> Writer<R> {
     /// Ends the chain.
     fn end(&mut self) {
         if let Some(gap) = self.gap() {
-            self.write(&[gap]);
+            self.write(vec![gap]);
         }
+        self.checkpoint(true);
         if !self.abandoned {
             let stopped = itself::stopped(self.chain.len().saturating_add(1));
-            self.write(&[self.own(stopped)]);
+            self.write(vec![self.own(stopped)]);
+        }
+    }
+
+    /// Signs how far the chain has come, where that is due or `all` is to be covered.
+    fn checkpoint(&mut self, all: bool) {
+        let records = self.chain.len();
+        let Some(due) = &mut self.checkpoints else {
+            return;
+        };
+        match due.due_in(records) {
+            Some(left) if all || left == Duration::ZERO => {}
+            Some(_) | None => return,
+        }
+        if self.abandoned {
+            return;
+        }
+        let signed = due.sign(self.chain.writer(), records, self.chain.head().as_str());
+        self.write(vec![self.own(signed.record())]);
+        // What is kept elsewhere must never be ahead of the disk.
+        if !self.abandoned && self.sync().is_ok() {
+            signed.log();
         }
     }
 
@@ -211,21 +261,32 @@ impl<R: Rng> Writer<R> {
     fn own(&self, record: Record) -> Queued {
         Box::new(Entry {
             time: self.status.clock.now(),
+            moment: Instant::now(),
             arrival: 0,
             repeats: None,
+            receipt: None,
             record,
         })
     }
 
     /// Seals `entries` and writes them, however long it takes.
-    fn write(&mut self, entries: &[Queued]) {
+    fn write(&mut self, mut entries: Vec<Queued>) {
+        entries.retain(|entry| !entry.is_withdrawn());
         let mut batch = Batch::default();
-        for entry in entries {
+        for entry in &mut entries {
+            let receipt = entry.receipt.take();
             match batch.push(|line| self.chain.seal(entry, line)) {
-                Ok(sealed) => log_denial(entry, sealed),
+                Ok(sealed) => {
+                    log_denial(entry, sealed);
+                    self.owed.extend(receipt.map(|it| (it, sealed.id)));
+                }
                 Err(error) => {
                     tracing::error!(%error, "audit record can't be written as JSON");
                     self.status.refusals_lost.add(entry.time);
+                    if let Some(receipt) = receipt {
+                        // Who waits no more needs no answer.
+                        drop(receipt.send(Err(AuditError::Sync(error.into()))));
+                    }
                 }
             }
         }
@@ -242,7 +303,7 @@ impl<R: Rng> Writer<R> {
         }
         self.status.refusals_lost.told();
         self.status.allowances_lost.told();
-        for entry in entries {
+        for entry in &entries {
             self.status.metrics.written(entry.record.event_type);
         }
         let oldest = entries.iter().map(|entry| entry.time.unix_millis()).min();
@@ -276,6 +337,10 @@ impl<R: Rng> Writer<R> {
             self.status.set_failing(error);
         }
         self.update_health();
+        for (receipt, id) in self.owed.drain(..) {
+            // Who waits no more needs no answer.
+            drop(receipt.send(copied(&synced).map(|()| id).map_err(AuditError::Sync)));
+        }
         synced
     }
 
@@ -298,12 +363,14 @@ fn log_denial(entry: &Entry, sealed: Sealed) {
         Actor::Person(id) => id.as_str(),
         Actor::System | Actor::Unknown => "unknown",
     };
+    let resource = record.resource.as_ref().map(|it| shown(it.as_str()));
+    let action = record.action.as_ref().map(|it| shown(it.as_str()));
     tracing::info!(
         audit_id = %sealed.id,
         decision_id = record.decision_id.as_ref().map(Text::as_str),
         caller,
-        resource = record.resource.as_ref().map(Resource::as_str),
-        action = record.action.as_ref().map(Action::as_str),
+        resource = resource.as_deref(),
+        action = action.as_deref(),
         reason = record.reason_code.map(Reason::as_str),
         count = entry.repeats.map_or(1, |repeats| repeats.count),
         "AUTHZ_DENY"
@@ -371,8 +438,10 @@ mod tests {
             for result in [Outcome::Denied, Outcome::Allowed, Outcome::Failure] {
                 let entry = Entry {
                     time: Timestamp::from_unix_seconds(0),
+                    moment: Instant::now(),
                     arrival: 0,
                     repeats: None,
+                    receipt: None,
                     record: record(result),
                 };
                 let id = Ulid::nil();

@@ -1,4 +1,8 @@
 //! A request under decision, from its first look to its record. Whatever happens to it, it leaves exactly one record.
+//!
+//! In strict mode (`audit.mode`) a decision is told only once its record is durable. One that is not durable in time is
+//! replaced by a denial, `audit_unavailable`, that binds in shadow mode too; the denial's own record waits for nobody. Where
+//! the first record was already on its way, both stand in the trail under one `decision_id`, and the later one holds.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,13 +15,15 @@ use super::decision::{Decision, DecisionId, Denial, Outcome, Permit};
 use super::findings::Findings;
 use super::question::Question;
 use crate::audit::{
-    self, Actor, Destination, Detail, Details, EventType, Http, Policy, Record, Source, Text,
+    self, Actor, AuditError, Destination, Detail, Details, EventType, Http, Policy, Record, Source,
+    Text,
 };
 use crate::clock::Timestamp;
 use crate::identity::{Asker, Peer};
 use crate::operation::Mode;
 use crate::permission::{Reason, Standing};
 use crate::policy::Shaping;
+use crate::text::sentence;
 
 /// A request under decision. Dropped unfinished, it records that the proxy went away.
 #[derive(Debug)]
@@ -64,10 +70,13 @@ impl<'a> Attempt<'a> {
         self.now
     }
 
-    /// Records the decision, then gives it out.
-    pub(super) fn finish(mut self, outcome: Result<Permit, Denial>) -> (Decision, Findings) {
-        self.finished = true;
-        let decision = Decision {
+    /// Records the decision, until `until` at most where it waits for that, then gives it out.
+    pub(super) async fn finish(
+        mut self,
+        outcome: Result<Permit, Denial>,
+        until: Instant,
+    ) -> (Decision, Findings) {
+        let mut decision = Decision {
             id: self.id,
             shaping: self.shaping(&outcome),
             outcome: match outcome {
@@ -77,10 +86,15 @@ impl<'a> Attempt<'a> {
             tier: self.findings.tier,
             mode: self.findings.mode,
         };
+        let record = self.record(&decision, Some(self.started.elapsed()));
+        if let Err(error) = self.authority.audit.settle(record, until).await {
+            decision = unrecorded(&decision, &error);
+            let record = self.record(&decision, Some(self.started.elapsed()));
+            self.authority.audit.record(record);
+        }
+        self.finished = true;
         let took = self.started.elapsed();
         self.authority.metrics.decided(&decision, took);
-        let record = self.record(&decision, Some(took));
-        self.authority.audit.record(record);
         (decision, std::mem::take(&mut self.findings))
     }
 
@@ -234,6 +248,22 @@ impl Drop for Attempt<'_> {
         };
         let record = self.record(&decision, None);
         self.authority.audit.record(record);
+    }
+}
+
+/// The denial in place of a decision that is not on record. It binds: shadow mode excuses no missing record.
+fn unrecorded(decision: &Decision, error: &AuditError) -> Decision {
+    let decided = match &decision.outcome {
+        Outcome::Allow(_) => "allow",
+        Outcome::Deny(denial) => denial.reason.as_str(),
+    };
+    let detail = format!("{}; decided was `{decided}`", sentence(error));
+    Decision {
+        outcome: Outcome::Deny(Denial::because(Reason::AuditUnavailable, detail)),
+        mode: Mode::Enforce,
+        shaping: None,
+        id: decision.id,
+        tier: decision.tier,
     }
 }
 

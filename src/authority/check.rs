@@ -89,9 +89,15 @@ impl Authority {
         let rules = self.rules.load_full();
         let now = attempt.now();
         let outcome = self
-            .judge(&rules, question, now, deadline, &mut attempt.findings)
+            .judge(
+                &rules,
+                question,
+                now,
+                self.judging(deadline),
+                &mut attempt.findings,
+            )
             .await;
-        attempt.finish(outcome)
+        attempt.finish(outcome, deadline.at).await
     }
 
     /// Whether `peer` may ask at all, before anything it sends is looked at.
@@ -99,9 +105,19 @@ impl Authority {
         trusted(&self.rules.load(), peer, self.clock.now()).map(|_pep| ())
     }
 
-    /// Refuses and records what could not be read as a [`Question`] or an inquiry.
-    pub fn refuse(&self, peer: &Peer, denial: Denial) -> Decision {
-        Attempt::new(self, Some(peer), None).finish(Err(denial)).0
+    /// Refuses and records what could not be read as a [`Question`] or an inquiry, before `deadline`.
+    pub async fn refuse(&self, peer: &Peer, denial: Denial, deadline: Deadline) -> Decision {
+        let attempt = Attempt::new(self, Some(peer), None);
+        attempt.finish(Err(denial), deadline.at).await.0
+    }
+
+    /// Until when policy may take: where a decision waits for its record, some time is kept for that.
+    pub(super) fn judging(&self, deadline: Deadline) -> Deadline {
+        if self.audit.is_strict() {
+            deadline.sparing_a_quarter()
+        } else {
+            deadline
+        }
     }
 
     /// Records a request whose asker went away before it could be read.

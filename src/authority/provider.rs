@@ -166,6 +166,8 @@ fn refused(denial: &Denial, words: Option<String>) -> String {
             | Reason::ForeignTrustDomain,
             Some(detail),
         ) => format!("{public}: {detail}"),
+        // What policy said is no reason for it.
+        (Reason::AuditUnavailable, _) => public.to_owned(),
         _ => words.unwrap_or_else(|| public.to_owned()),
     }
 }
@@ -173,6 +175,11 @@ fn refused(denial: &Denial, words: Option<String>) -> String {
 /// What stands for a policy's rule where policy was not heard, though the decision hung on it.
 fn fallback(outcome: &Outcome, found: &Findings) -> Option<String> {
     match outcome {
+        // Policy was heard, or was not needed; the record failed.
+        Outcome::Deny(denial) if denial.reason == Reason::AuditUnavailable => {
+            let unjudged = found.unjudged.as_ref();
+            unjudged.map(|it| it.policy_id.to_owned())
+        }
         Outcome::Deny(denial) if denial.reason.class() == Class::Undecided => {
             let unjudged = found.unjudged.as_ref();
             let policy_id = unjudged.map_or(ERROR_FALLBACK, |it| it.policy_id);

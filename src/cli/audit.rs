@@ -1,13 +1,13 @@
 //! `attache audit`: what an auditor does with the trail, without the process that wrote it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::audit::{Broken, Flaw, Predecessor, Summary, Verifier};
+use crate::audit::{Anchor, AnchorError, Broken, Flaw, Predecessor, PublicKey, Summary, Verifier};
 
 use super::{complain, export};
 
@@ -22,8 +22,8 @@ pub(super) struct Audit {
 enum Command {
     /// Verify that files of JSON lines are as their writers left them
     #[command(after_help = "\
-Give rotated files oldest first. A cut-off end can't be seen in the files themselves: compare the printed heads \
-with ones noted earlier. Nor can it be seen whether runs before the first were removed or rotated away: what the \
+Give rotated files oldest first. A cut-off end can't be seen in the files themselves: give a checkpoint that was kept \
+elsewhere, or compare the printed heads with ones noted earlier. Nor can it be seen whether runs before the first were removed or rotated away: what the \
 first run follows is printed as `not read`.
 
 Exit code: 0 unbroken, 1 broken, empty or not readable.")]
@@ -31,6 +31,12 @@ Exit code: 0 unbroken, 1 broken, empty or not readable.")]
         /// Files written by the `jsonl` sink
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// Public key that every run must name, 64 digits; repeat it for keys that were replaced
+        #[arg(long = "key", value_name = "PUBLIC_KEY")]
+        keys: Vec<PublicKey>,
+        /// File of checkpoints kept elsewhere, one line of JSON each: the trail must hold what they sign
+        #[arg(long = "checkpoint", value_name = "FILE")]
+        checkpoints: Vec<PathBuf>,
     },
     Export(export::Export),
 }
@@ -51,17 +57,32 @@ enum VerifyError {
         #[source]
         source: Flaw,
     },
+    #[error("{} can't be held against the trail", place(Some(path), *line))]
+    Checkpoint {
+        path: PathBuf,
+        line: u64,
+        #[source]
+        source: AnchorError,
+    },
     #[error("nothing to verify: no record in the given files")]
     Empty,
 }
 
 impl Audit {
     pub(super) fn run(self) -> ExitCode {
-        let files = match self.command {
-            Command::Verify { files } => files,
+        let (files, keys, checkpoints) = match self.command {
+            Command::Verify {
+                files,
+                keys,
+                checkpoints,
+            } => (files, keys, checkpoints),
             Command::Export(command) => return command.run(),
         };
-        match verify(&files) {
+        let verified = anchors(&checkpoints, &keys).and_then(|anchors| {
+            let verifier = Verifier::default().pinned(keys).anchored(anchors);
+            verify(verifier, &files)
+        });
+        match verified {
             Ok(summary) => {
                 print(&summary);
                 ExitCode::SUCCESS
@@ -74,8 +95,35 @@ impl Audit {
     }
 }
 
-fn verify(files: &[PathBuf]) -> Result<Summary, VerifyError> {
-    let mut verifier = Verifier::default();
+/// The checkpoints in `files`, each signed by one of `keys` where there are any.
+fn anchors(files: &[PathBuf], keys: &[PublicKey]) -> Result<Vec<Anchor>, VerifyError> {
+    let mut anchors = Vec::new();
+    for path in files {
+        let text = fs::read_to_string(path).map_err(|source| VerifyError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let lines = (1..).zip(text.lines());
+        for (line, text) in lines.filter(|(_, text)| !text.trim().is_empty()) {
+            let anchor = Anchor::read(text).and_then(|it| it.held_to(keys));
+            anchors.push(anchor.map_err(|source| VerifyError::Checkpoint {
+                path: path.clone(),
+                line,
+                source,
+            })?);
+        }
+        if anchors.is_empty() {
+            return Err(VerifyError::Checkpoint {
+                path: path.clone(),
+                line: 1,
+                source: AnchorError::NotACheckpoint,
+            });
+        }
+    }
+    Ok(anchors)
+}
+
+fn verify(mut verifier: Verifier, files: &[PathBuf]) -> Result<Summary, VerifyError> {
     // Lines before each file, to find the file that a line of the whole set is in.
     let mut starts = Vec::with_capacity(files.len());
     let mut lines = 0;
@@ -124,10 +172,11 @@ fn place(path: Option<&Path>, line: u64) -> String {
 #[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn print(summary: &Summary) {
     println!(
-        "unbroken: {} records of {} writers, {} lines torn by crashes and announced",
+        "unbroken: {} records of {} writers, {} lines torn by crashes and announced, {} gaps announced",
         summary.records,
         summary.heads.len(),
-        summary.torn_lines
+        summary.torn_lines,
+        summary.gaps
     );
     for Predecessor {
         writer, seq, hash, ..
@@ -138,9 +187,13 @@ fn print(summary: &Summary) {
     for (writer, head) in &summary.heads {
         let end = if head.stopped { "stopped" } else { "open" };
         println!(
-            "{writer} seq={} hash={} {end}",
+            "{writer} seq={} hash={} {end}, {}",
             head.seq,
-            head.hash.as_str()
+            head.hash.as_str(),
+            head.signed.map_or_else(
+                || "no checkpoint".to_owned(),
+                |seq| format!("signed up to seq={seq}")
+            )
         );
     }
 }
@@ -159,7 +212,7 @@ mod tests {
         let second = folder.path().join("audit.jsonl");
         fs::write(&first, "").unwrap();
         fs::write(&second, "{}\n{}\n").unwrap();
-        let error = verify(&[first, second.clone()]).unwrap_err();
+        let error = verify(Verifier::default(), &[first, second.clone()]).unwrap_err();
         let text = sentence(&error);
         assert!(
             text.starts_with(&format!("{} line 1 is broken", second.display())),
@@ -172,13 +225,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let empty = folder.path().join("audit.jsonl");
         fs::write(&empty, "").unwrap();
-        let text = sentence(&verify(&[empty]).unwrap_err());
+        let text = sentence(&verify(Verifier::default(), &[empty]).unwrap_err());
         assert!(text.starts_with("nothing to verify"), "{text}");
     }
 
     #[test]
     fn a_missing_file_is_named() {
-        let text = sentence(&verify(&["/nonexistent/audit.jsonl".into()]).unwrap_err());
+        let text = sentence(
+            &verify(Verifier::default(), &["/nonexistent/audit.jsonl".into()]).unwrap_err(),
+        );
         assert!(
             text.starts_with("cannot read /nonexistent/audit.jsonl"),
             "{text}"

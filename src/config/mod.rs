@@ -265,6 +265,8 @@ impl Config {
                 .into_iter()
                 .map(|(path, what)| Problem::new(path, what)),
         );
+        let of_audit = raw.audit.contradiction();
+        problems.extend(of_audit.map(|what| Problem::new("audit.mode", what)));
         let routes = RouteTable::compile(&raw.routes).unwrap_or_else(|faults| {
             problems.extend(
                 faults

@@ -51,7 +51,7 @@ impl Authorization for ExtAuthz {
                 let decision = self.authority.check(&question, deadline).await;
                 answer(&decision, &asked(&question))
             }
-            Err(denial) => refusal(&self.authority, &peer, denial),
+            Err(denial) => refusal(&self.authority, &peer, denial, deadline).await,
         };
         Ok(Response::new(decided))
     }

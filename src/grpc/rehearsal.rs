@@ -93,13 +93,13 @@ impl Rehearsal {
         peer: Peer,
         time_limit: Duration,
     ) -> (Decision, Findings) {
+        let deadline = Deadline::after(time_limit);
         match request::question(&self.request, peer.clone()) {
-            Ok(question) => {
-                authority
-                    .explain(&question, Deadline::after(time_limit))
-                    .await
+            Ok(question) => authority.explain(&question, deadline).await,
+            Err(denial) => {
+                let refused = authority.refuse(&peer, denial, deadline).await;
+                (refused, Findings::default())
             }
-            Err(denial) => (authority.refuse(&peer, denial), Findings::default()),
         }
     }
 }

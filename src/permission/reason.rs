@@ -61,6 +61,8 @@ pub enum Reason {
     Overloaded,
     /// The question is larger than the configured limit.
     RequestTooLarge,
+    /// The record of the decision was not durable in time.
+    AuditUnavailable,
     /// A fault inside attache.
     InternalError,
 }
@@ -78,7 +80,7 @@ pub enum Class {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::NoIdentity,
         Self::InvalidIdentity,
         Self::IdentityMismatch,
@@ -104,6 +106,7 @@ impl Reason {
         Self::DeadlineExceeded,
         Self::Overloaded,
         Self::RequestTooLarge,
+        Self::AuditUnavailable,
         Self::InternalError,
     ];
 
@@ -135,6 +138,7 @@ impl Reason {
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Overloaded => "overloaded",
             Self::RequestTooLarge => "request_too_large",
+            Self::AuditUnavailable => "audit_unavailable",
             Self::InternalError => "internal_error",
         }
     }
@@ -167,6 +171,7 @@ impl Reason {
             | Self::DeadlineExceeded
             | Self::Overloaded
             | Self::RequestTooLarge
+            | Self::AuditUnavailable
             | Self::InternalError => Class::Undecided,
         }
     }
@@ -199,6 +204,7 @@ impl Reason {
             Self::DeadlineExceeded => "no decision was reached in time",
             Self::Overloaded => "too many requests are being decided",
             Self::RequestTooLarge => "the request is too large to be decided",
+            Self::AuditUnavailable => "the decision could not be recorded",
             Self::InternalError => "the decision failed",
         }
     }

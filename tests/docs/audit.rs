@@ -7,7 +7,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use attache::audit::{self, Actor, EventType, Jsonl, Memory, Origin, Outcome, Record, Setup};
+use attache::audit::{
+    self, Actor, Checkpoints, EventType, Extras, Jsonl, Memory, Origin, Outcome, Record, Setup,
+    SigningKey,
+};
 use attache::authority::{Authority, Metrics};
 use attache::clock::{Clock, MockClock, Timestamp};
 use attache::config::Config;
@@ -118,7 +121,14 @@ async fn the_example_is_a_record_that_was_written() {
         .unwrap();
     let mut shown: Value = serde_json::from_str(&shown.text).unwrap();
     // Different on every run, or with the version.
-    for member in ["decision_id", "latency_us", "hash", "prev_hash", "writer"] {
+    for member in [
+        "decision_id",
+        "latency_us",
+        "uptime_us",
+        "hash",
+        "prev_hash",
+        "writer",
+    ] {
         assert!(!shown[member].is_null(), "{member}");
         shown[member] = Value::Null;
         written[member] = Value::Null;
@@ -143,7 +153,17 @@ async fn two_runs(file: &Path) {
         };
         let clock = Arc::new(MockClock::new(Timestamp::from_unix_seconds(1_767_225_600)));
         let rng = StdRng::seed_from_u64(1);
-        let (auditor, witness) = audit::start(setup, clock, rng, &mut Registry::default()).unwrap();
+        let key = SigningKey::generate(&mut StdRng::seed_from_u64(2)).unwrap();
+        let extras = Extras {
+            checkpoints: Some(Checkpoints {
+                key,
+                every: 1000,
+                interval: Duration::from_secs(3600),
+            }),
+            ..Extras::default()
+        };
+        let registry = &mut Registry::default();
+        let (auditor, witness) = audit::start_with(setup, extras, clock, rng, registry).unwrap();
         let changed = Record::new(EventType::ConfigChanged, Outcome::Success, Actor::System);
         auditor.record(changed);
         auditor.flush().await.unwrap();
@@ -185,7 +205,7 @@ async fn the_shown_output_of_verify_is_what_the_command_prints() {
         let (command, expected) = text.split_once('\n').unwrap();
         if code == 1 {
             let forged = second[2].replace("config.changed", "policy.loaded");
-            let changed = [second[0], second[1], &forged, second[3]].join("\n");
+            let changed = [second[0], second[1], &forged, second[3], second[4]].join("\n");
             fs::write(&file, format!("{changed}\n")).unwrap();
         }
         let ran = Command::new(env!("CARGO_BIN_EXE_attache"))

@@ -196,6 +196,14 @@ fn other(event_type: EventType) -> Option<Record> {
                 .with("cause", "connection refused");
             system(Success, told)
         }
+        EventType::AuditCheckpoint => {
+            let told = details()
+                .with("head_hash", "5f".repeat(32))
+                .with("head_seq", 7)
+                .with("key_id", "0f3a9c")
+                .with("signature", "ab".repeat(64));
+            system(Success, told)
+        }
         EventType::AuditGap => {
             let told = details()
                 .with("dropped", 12)

@@ -186,6 +186,7 @@ async fn a_record_tells_everything_but_secrets() {
         "prev_hash",
         "seq",
         "time",
+        "uptime_us",
         "writer",
         "latency_us",
     ] {

@@ -74,7 +74,11 @@ async fn what_a_person_could_not_type_stays_out_of_the_record() {
     let record = house.record_of(&answer).await;
     assert!(record.get("forged").is_none());
     let records = house.close().await;
-    assert_eq!(records.len(), 3, "started, checked, stopped: {records:#?}");
+    assert_eq!(
+        records.len(),
+        4,
+        "started, checked, signed, stopped: {records:#?}"
+    );
 }
 
 #[tokio::test]

@@ -14,10 +14,12 @@ use std::sync::Arc;
 use rand::{Rng, RngExt as _};
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 use ulid::Ulid;
 
 use super::line::Line;
 use super::queue::Entry;
+use super::redaction::Redaction;
 use crate::clock::Timestamp;
 
 /// A SHA-256 hash, shown as 64 lower-case hexadecimal digits.
@@ -40,6 +42,8 @@ pub(super) struct Chain<R> {
     head: Digest,
     seq: u64,
     last_id: Ulid,
+    began: Instant,
+    redaction: Redaction,
 }
 
 /// What identified a line when it was sealed.
@@ -137,7 +141,14 @@ impl<R: Rng> Chain<R> {
             head,
             seq: 0,
             last_id: Ulid::nil(),
+            began: Instant::now(),
+            redaction: Redaction::default(),
         }
+    }
+
+    /// The same chain, in which members that `redaction` names have no values.
+    pub(super) fn redacting(self, redaction: Redaction) -> Self {
+        Self { redaction, ..self }
     }
 
     /// Makes `entry` the next record and appends its line, with the line feed, to `out`.
@@ -160,6 +171,8 @@ impl<R: Rng> Chain<R> {
             writer: &self.writer,
             tenant: &self.tenant,
             prev_hash: &self.head,
+            began: self.began,
+            redaction: &self.redaction,
         };
         let begin = out.len();
         let hash = line.seal(out).inspect_err(|_cause| out.truncate(begin))?;
@@ -168,6 +181,16 @@ impl<R: Rng> Chain<R> {
         self.seq = sealed.seq;
         self.last_id = sealed.id;
         Ok(sealed)
+    }
+
+    /// Whose chain it is.
+    pub(super) fn writer(&self) -> &str {
+        &self.writer
+    }
+
+    /// The hash of the last record.
+    pub(super) fn head(&self) -> &Digest {
+        &self.head
     }
 
     /// Records sealed so far.
@@ -185,7 +208,7 @@ impl<R: Rng> Chain<R> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     let mut hex = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         for digit in [byte >> 4, byte & 0xf] {

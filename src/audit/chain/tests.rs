@@ -6,10 +6,11 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::audit::itself;
 use crate::audit::queue::Repeats;
 use crate::audit::{
     Actor, Destination, Details, EventType, Http, Mode, Outcome, Pep, Policy, Protocol, Record,
-    Source, Subject, Text,
+    Source, Subject, Text, verify,
 };
 use crate::audit::{Agent, Mandate, Task};
 use crate::identity::SpiffeId;
@@ -24,8 +25,10 @@ fn chain() -> Chain<StdRng> {
 fn entry(seconds: u64, record: Record) -> Entry {
     Entry {
         time: Timestamp::from_unix_seconds(seconds),
+        moment: Instant::now(),
         arrival: 0,
         repeats: None,
+        receipt: None,
         record,
     }
 }
@@ -116,6 +119,7 @@ fn a_denial_reads_like_this() {
     let line = line_of(&mut chain, &entry(1_795_287_600, full("x")));
     let mut record: Value = serde_json::from_str(&line).unwrap();
     let object = record.as_object_mut().unwrap();
+    assert!(object.remove("uptime_us").unwrap().is_u64(), "A19");
     let id = object.remove("id").unwrap();
     assert_eq!(id.as_str().unwrap().len(), 26);
     for name in ["hash", "prev_hash"] {
@@ -183,6 +187,7 @@ fn what_is_not_known_is_left_out() {
             "seq",
             "tenant",
             "time",
+            "uptime_us",
             "writer"
         ]
     );
@@ -273,6 +278,91 @@ fn one_record_is_one_line_whatever_it_holds() {
     }
 }
 
+/// Three parts in base64url, as every JSON Web Token has.
+const TOKEN: &str = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJlLW9mLWFsaWNl";
+
+#[test]
+fn a_token_in_any_text_does_not_reach_the_trail() {
+    for text in [
+        TOKEN.to_owned(),
+        format!("/documents/{TOKEN}/x"),
+        format!("bearer {TOKEN}, twice {TOKEN}"),
+        format!("{}{TOKEN}", "x".repeat(Text::MAX - 40)),
+        format!("eyJ {TOKEN}eyJ"),
+    ] {
+        let mut record = full(&text);
+        record.resource = Some(format!("documents/{TOKEN}").parse().unwrap());
+        let line = line_of(&mut chain(), &entry(0, record));
+        for part in TOKEN.split('.').take(2) {
+            assert!(!line.contains(part), "{line}");
+        }
+        assert!(line.contains("[token]"), "{line}");
+    }
+    // What only begins like one stays.
+    let line = line_of(&mut chain(), &entry(0, full("eyJack and eyJill")));
+    assert!(line.contains("eyJack and eyJill"), "{line}");
+}
+
+#[test]
+fn redacted_members_have_no_value_and_are_listed() {
+    let names = [
+        "http.path",
+        "http.host",
+        "http.method",
+        "source.ip",
+        "request_id",
+        "message",
+        "trace_id",
+        "audience",
+        "details.text",
+    ];
+    let redaction = Redaction::try_from(Vec::from(names.map(str::to_owned))).unwrap();
+    let mut chain = chain().redacting(redaction);
+    let record: Value =
+        serde_json::from_str(&line_of(&mut chain, &entry(0, full("alice@example.org")))).unwrap();
+    let mut sorted = names;
+    sorted.sort_unstable();
+    assert_eq!(record["erased"], json!(sorted));
+    for name in names {
+        let pointer = format!("/{}", name.replace('.', "/"));
+        assert_eq!(record.pointer(&pointer).unwrap(), "[redacted]", "{name}");
+    }
+    assert_eq!(record["details"]["list"], json!(["alice@example.org"]));
+    assert_eq!(record["http"]["route"], "alice@example.org");
+
+    // What was not there is not listed, and the witness's own records are whole.
+    let bare = Record::new(EventType::ConfigChanged, Outcome::Success, Actor::System);
+    let record: Value = serde_json::from_str(&line_of(&mut chain, &entry(0, bare))).unwrap();
+    assert_eq!(record.get("erased"), None);
+    let gap = Record {
+        message: Some("kept".into()),
+        ..Record::new(EventType::AuditGap, Outcome::Failure, Actor::System)
+    };
+    let record: Value = serde_json::from_str(&line_of(&mut chain, &entry(0, gap))).unwrap();
+    assert_eq!(
+        (&record["message"], record.get("erased")),
+        (&json!("kept"), None)
+    );
+}
+
+#[test]
+fn uptime_rises_while_the_wall_clock_steps_back() {
+    // A19
+    let mut chain = chain();
+    let began = Instant::now();
+    let mut uptimes = Vec::new();
+    for (seconds, after) in [(100, 1), (50, 2), (0, 3)] {
+        let entry = Entry {
+            moment: began + Duration::from_secs(after),
+            ..entry(seconds, full("x"))
+        };
+        let record: Value = serde_json::from_str(&line_of(&mut chain, &entry)).unwrap();
+        uptimes.push(record["uptime_us"].as_u64().unwrap());
+    }
+    assert_eq!(uptimes[2] - uptimes[0], 2_000_000);
+    assert!(uptimes.is_sorted());
+}
+
 #[test]
 fn a_nonce_has_one_spelling() {
     let nonce = Nonce([0xab; 16]);
@@ -329,5 +419,42 @@ proptest! {
         let line = line_of(&mut chain(), &entry);
         let value: Value = serde_json::from_str(&line).unwrap();
         prop_assert_eq!(serde_json_canonicalizer::to_string(&value).unwrap(), line);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn any_text_anywhere_is_one_bounded_canonical_line_that_verifies(
+        piece in "[\\x00-\\x7f\\u{85}\\u{200b}-\\u{202e}\\u{2066}-\\u{2069}\\u{feff}é😀]{40}",
+        times in prop::sample::select(vec![1_usize, 60, 25_000]),
+    ) {
+        // A22, A23: up to more than a megabyte.
+        let mut record = full("x");
+        let text = Text::from(piece.repeat(times));
+        record.message = Some(text.clone());
+        record.request_id = Some(text.clone());
+        record.trace_id = Some(text.clone());
+        record.audience = Some(text.clone());
+        record.delegation_chain = vec![text.clone()];
+        record.http.as_mut().unwrap().path = text.clone();
+        record.http.as_mut().unwrap().host = text.clone();
+        record.http.as_mut().unwrap().method = text.clone();
+        record.policy.as_mut().unwrap().policy_id = Some(text.clone());
+        record.mandate.as_mut().unwrap().jti = Some(text.clone());
+        record.details = Details::default().with("a", text.clone()).with("b", text);
+        let mut chain = chain();
+        let mut rng = StdRng::seed_from_u64(7);
+        let nonce = Nonce::generate(&mut rng);
+        let opening = itself::started(nonce, &[], None).remove(0);
+        let opening = line_of(&mut chain, &entry(0, opening));
+        let line = line_of(&mut chain, &entry(0, record));
+        // Twelve texts of some more than 2 KiB, each byte six of JSON at most.
+        prop_assert!(line.len() < 12 * 6 * (Text::MAX + 150), "{}", line.len());
+        prop_assert!(!line.bytes().any(|byte| byte < 0x20));
+        let value: Value = serde_json::from_str(&line).unwrap();
+        prop_assert_eq!(&serde_json_canonicalizer::to_string(&value).unwrap(), &line);
+        prop_assert!(verify([opening, line]).is_ok());
     }
 }

@@ -64,6 +64,7 @@ const fn path_of(event_type: EventType) -> &'static str {
         EventType::CircuitClosed => "attache/circuit/closed",
         EventType::AuditStarted => "attache/audit/started",
         EventType::AuditStopped => "attache/audit/stopped",
+        EventType::AuditCheckpoint => "attache/audit/checkpoint",
         EventType::AuditGap => "attache/audit/gap",
     }
 }

@@ -86,6 +86,10 @@ impl Sink for Jsonl {
         self.note.write();
         Ok(())
     }
+
+    fn wants_flush(&self) -> bool {
+        self.note.is_due_later()
+    }
 }
 
 /// The file at `path`, created if need be, held by this process alone.

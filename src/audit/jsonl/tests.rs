@@ -211,3 +211,24 @@ fn a_note_that_cannot_be_written_stops_nothing() {
     assert!(!sink.note.fails);
     assert!(head(&path).is_file());
 }
+
+#[test]
+fn a_flush_soon_after_another_makes_no_second_note_and_asks_to_be_called_again() {
+    let (_directory, path) = directory();
+    let mut sink = Jsonl::open(&path).unwrap();
+    let hash = "ab".repeat(32);
+    let line = |seq: u32, event: &str| {
+        format!(
+            r#"{{"event_type":"{event}","hash":"{hash}","prev_hash":"x","seq":{seq},"writer":"host/1"}}"#
+        )
+    };
+    let mut noted = Vec::new();
+    for (seq, event) in [(1, "audit.started"), (2, "x"), (3, "audit.stopped")] {
+        sink.write(&batch(&[&line(seq, event)])).unwrap();
+        sink.flush().unwrap();
+        let note: serde_json::Value =
+            serde_json::from_slice(&fs::read(head(&path)).unwrap()).unwrap();
+        noted.push((note["seq"].as_u64().unwrap(), sink.wants_flush()));
+    }
+    assert_eq!(noted, [(1, false), (1, true), (3, false)]);
+}

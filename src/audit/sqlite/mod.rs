@@ -129,6 +129,10 @@ impl Sink for Sqlite {
         self.note.write();
         Ok(())
     }
+
+    fn wants_flush(&self) -> bool {
+        self.note.is_due_later()
+    }
 }
 
 /// Whether `line` is there already: a commit that failed may have reached the disk all the same.

@@ -1,18 +1,23 @@
 //! Reads the lines of one or more chains back and says whether they are as their writers left them.
 //!
 //! Found, at the exact line: a changed byte, a missing, inserted, repeated or moved line, a chain without its beginning,
-//! and, where runs name the run before them, a run that is missing as a whole, was moved, or lost its end.
+//! and, where runs name the run before them, a run that is missing as a whole, was moved, or lost its end. Checkpoints are
+//! held to the key that their chain names, and that one to the keys that are given ([`Verifier::pinned`]).
 //!
-//! Not found: lines missing at the end of the last run, and a chain that was written anew as a whole; both need the head
-//! of the chain (`seq`, `hash`) from elsewhere. Whole runs missing at the beginning look like files rotated away: not a
+//! Not found without help: lines missing at the end of the last run, and a chain that was written anew as a whole by who
+//! holds the key. Both need a checkpoint from elsewhere ([`Verifier::anchored`]). Whole runs missing at the beginning look like files rotated away: not a
 //! flaw, but [`Summary::missing`] says so.
+
+mod anchor;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 use super::chain::{Digest, Nonce};
+use super::checkpoint::PublicKey;
 use super::record::EventType;
+pub use anchor::{Anchor, AnchorError};
 
 /// Walks lines in the order they were written; files of a rotated set oldest first, as if they were one.
 ///
@@ -26,6 +31,10 @@ pub struct Verifier {
     lines: u64,
     torn: Option<Torn>,
     torn_lines: u64,
+    gaps: u64,
+    keys: BTreeMap<String, PublicKey>,
+    pins: Vec<PublicKey>,
+    anchors: Vec<Anchor>,
 }
 
 /// What a whole walk found.
@@ -35,6 +44,8 @@ pub struct Summary {
     pub records: u64,
     /// Lines that a crash cut off, each announced by the writer that found it.
     pub torn_lines: u64,
+    /// Records by which writers say themselves that some are missing.
+    pub gaps: u64,
     /// Where each writer's chain ends, by writer.
     pub heads: BTreeMap<String, Head>,
     /// Ends of earlier chains that the first one names and that were not read: in files rotated away, or removed.
@@ -63,6 +74,8 @@ pub struct Head {
     pub hash: Digest,
     /// Whether it is an `audit.stopped`; otherwise the writer still runs, or ended without stopping.
     pub stopped: bool,
+    /// The last record that a checkpoint signs.
+    pub signed: Option<u64>,
 }
 
 /// The first line that is not as its writer left it.
@@ -90,18 +103,26 @@ pub enum Flaw {
     /// A record that begins a chain does not fit its own nonce, or the chain has begun before.
     #[error("the chain of `{0}` begins wrongly or twice")]
     Beginning(String),
-    /// Another sequence number than the next one.
-    #[error(
-        "record {expected} should follow, this is {found}: removed, inserted, repeated or moved"
-    )]
-    Order {
+    /// A higher sequence number than the next one.
+    #[error("record {expected} should follow, this is {found}: records were deleted, or moved")]
+    Deleted {
+        /// The next sequence number of this writer.
+        expected: u64,
+        /// The one that is there.
+        found: u64,
+    },
+    /// A lower sequence number than the next one.
+    #[error("record {expected} should follow, this is {found}: it was repeated, inserted or moved")]
+    Inserted {
         /// The next sequence number of this writer.
         expected: u64,
         /// The one that is there.
         found: u64,
     },
     /// The record was not written after the one before it.
-    #[error("the record does not follow the one before it")]
+    #[error(
+        "the record does not follow the one before it: inserted, or the one before was replaced"
+    )]
     Link,
     /// The record names the end of an earlier chain, which ends elsewhere here.
     #[error("the chain of `{0}` was cut off after it was written")]
@@ -112,6 +133,32 @@ pub enum Flaw {
     /// A chain begins after one that names its end.
     #[error("the chain of `{0}` was moved: it comes after one that follows it")]
     Moved(String),
+    /// A checkpoint that the key of its chain did not sign, or that is about something else.
+    #[error("the checkpoint is not signed by the key of its chain, or signs another record")]
+    Forged,
+    /// A chain whose key is none of those that were given.
+    #[error("the chain of `{0}` names none of the given keys: another key signed it, or none")]
+    ForeignKey(String),
+    /// A chain that signs its records ends without having signed the last.
+    #[error("the chain of `{0}` stops without a checkpoint: its end was replaced")]
+    Unsigned(String),
+    /// A checkpoint that was kept elsewhere names a record that is not there any more.
+    #[error(
+        "the chain of `{writer}` was truncated: a checkpoint kept elsewhere signs record {seq}, and it ends at {last}"
+    )]
+    Truncated {
+        /// Whose chain.
+        writer: String,
+        /// What the checkpoint signs.
+        seq: u64,
+        /// Where it ends; 0 if there is none of its records.
+        last: u64,
+    },
+    /// A checkpoint that was kept elsewhere names another record.
+    #[error(
+        "the chain of `{0}` was written anew: a checkpoint kept elsewhere signs another record in this place"
+    )]
+    Rewritten(String),
 }
 
 #[derive(Debug)]
@@ -130,6 +177,18 @@ pub fn verify<L: AsRef<[u8]>>(lines: impl IntoIterator<Item = L>) -> Result<Summ
 }
 
 impl Verifier {
+    /// The same verifier, for which every chain must name one of `keys`; none given, any will do.
+    #[must_use]
+    pub fn pinned(self, keys: Vec<PublicKey>) -> Self {
+        Self { pins: keys, ..self }
+    }
+
+    /// The same verifier, to which every one of `anchors` must be in the trail.
+    #[must_use]
+    pub fn anchored(self, anchors: Vec<Anchor>) -> Self {
+        Self { anchors, ..self }
+    }
+
     /// Verifies the next line, given without its line feed.
     pub fn line(&mut self, line: &[u8]) -> Result<(), Broken> {
         self.lines += 1;
@@ -159,9 +218,24 @@ impl Verifier {
     /// Ends the walk.
     pub fn finish(self) -> Result<Summary, Broken> {
         self.no_torn_line()?;
+        for anchor in &self.anchors {
+            let head = self.heads.get(&anchor.writer);
+            let last = head.map_or(0, |head| head.seq);
+            if last < anchor.seq {
+                return Err(Broken {
+                    line: self.lines,
+                    flaw: Flaw::Truncated {
+                        writer: anchor.writer.clone(),
+                        seq: anchor.seq,
+                        last,
+                    },
+                });
+            }
+        }
         Ok(Summary {
             records: self.lines - self.torn_lines,
             torn_lines: self.torn_lines,
+            gaps: self.gaps,
             heads: self.heads,
             missing: self.missing,
         })
@@ -193,9 +267,11 @@ impl Verifier {
             (None, None) => return Err(Flaw::NoBeginning(writer.clone())),
         };
         if *seq != expected {
-            return Err(Flaw::Order {
-                expected,
-                found: *seq,
+            let found = *seq;
+            return Err(if found > expected {
+                Flaw::Deleted { expected, found }
+            } else {
+                Flaw::Inserted { expected, found }
             });
         }
         if prev_hash != before.as_str() {
@@ -208,17 +284,55 @@ impl Verifier {
         if *seq == 1 {
             self.begun(&record)?;
         }
+        let signed = self.signed(&record, &before)?;
+        let rewritten =
+            |it: &Anchor| it.writer == *writer && it.seq == *seq && it.hash != actual.as_str();
+        if self.anchors.iter().any(rewritten) {
+            return Err(Flaw::Rewritten(writer.clone()));
+        }
+        if record.event_type == EventType::AuditGap.as_str() {
+            self.gaps += 1;
+        }
         let head = Head {
             seq: *seq,
             hash: actual,
             stopped: record.event_type == EventType::AuditStopped.as_str(),
+            signed,
         };
         self.heads.insert(record.writer, head);
         Ok(())
     }
 
-    /// Whether the chain that `first` begins is where it belongs.
+    /// The last record of its chain that is signed once `record` is read; `before` is the hash of the one before it.
+    fn signed(&self, record: &Parsed, before: &Digest) -> Result<Option<u64>, Flaw> {
+        let known = self.heads.get(&record.writer).and_then(|it| it.signed);
+        let key = self.keys.get(&record.writer);
+        if record.event_type == EventType::AuditCheckpoint.as_str() {
+            let anchor = Anchor::of(&record.writer, &record.details).ok_or(Flaw::Forged)?;
+            let about_this = anchor.seq + 1 == record.seq && anchor.hash == before.as_str();
+            if !about_this || !key.is_some_and(|key| anchor.is_signed_by(*key)) {
+                return Err(Flaw::Forged);
+            }
+            return Ok(Some(anchor.seq));
+        }
+        let stops = record.event_type == EventType::AuditStopped.as_str();
+        // Right before the end stands a checkpoint, which signs what was before it.
+        if stops && key.is_some() && known.is_none_or(|signed| signed + 2 != record.seq) {
+            return Err(Flaw::Unsigned(record.writer.clone()));
+        }
+        Ok(known)
+    }
+
+    /// Whether the chain that `first` begins is where it belongs, and signed by who may.
     fn begun(&mut self, first: &Parsed) -> Result<(), Flaw> {
+        let key = first.details.get("checkpoint_key").and_then(Value::as_str);
+        let key: Option<PublicKey> = key.and_then(|it| it.parse().ok());
+        if !self.pins.is_empty() && !key.is_some_and(|key| self.pins.contains(&key)) {
+            return Err(Flaw::ForeignKey(first.writer.clone()));
+        }
+        if let Some(key) = key {
+            self.keys.insert(first.writer.clone(), key);
+        }
         if self.missing.iter().any(|it| it.writer == first.writer) {
             return Err(Flaw::Moved(first.writer.clone()));
         }

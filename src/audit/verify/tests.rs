@@ -15,7 +15,7 @@ fn lines(writer: &str, length: usize, found: &[Found]) -> Vec<Vec<u8>> {
     let mut rng = StdRng::seed_from_u64(length as u64);
     let nonce = Nonce::generate(&mut rng);
     let mut chain = Chain::new(writer.into(), "default".into(), nonce, rng);
-    let mut records = itself::started(nonce, found);
+    let mut records = itself::started(nonce, found, None);
     for number in records.len()..length {
         let actor = Actor::Workload("spiffe://example.org/svc/a".parse().unwrap());
         records.push(Record {
@@ -28,8 +28,10 @@ fn lines(writer: &str, length: usize, found: &[Found]) -> Vec<Vec<u8>> {
         let time = Timestamp::from_unix_seconds(9);
         let entry = Entry {
             time,
+            moment: tokio::time::Instant::now(),
             arrival: 0,
             repeats: None,
+            receipt: None,
             record,
         };
         chain.seal(&entry, &mut line).unwrap();

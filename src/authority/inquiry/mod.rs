@@ -48,9 +48,15 @@ impl Authority {
         let rules = self.rules();
         let now = attempt.now();
         let outcome = self
-            .judge_inquiry(&rules, inquiry, now, deadline, &mut attempt.findings)
+            .judge_inquiry(
+                &rules,
+                inquiry,
+                now,
+                self.judging(deadline),
+                &mut attempt.findings,
+            )
             .await;
-        let (decision, findings) = attempt.finish(outcome);
+        let (decision, findings) = attempt.finish(outcome, deadline.at).await;
         AuthzDecision::told(&decision, &findings)
     }
 

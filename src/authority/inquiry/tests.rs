@@ -5,7 +5,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Map, Value as Json, json};
 
 use super::*;
-use crate::audit::{Auditor, EventType, Memory, WriterHandle};
+use crate::audit::{Auditor, Durability, EventType, Memory, WriterHandle};
 use crate::authority::{AuthorizationProvider, Metrics};
 use crate::clock::{Clock, MockClock};
 use crate::config::Config;
@@ -66,11 +66,16 @@ impl Bench {
     }
 
     fn with_engine(engine: Arc<dyn PolicyEngine>) -> Self {
+        Self::with(engine, Durability::Standard)
+    }
+
+    fn with(engine: Arc<dyn PolicyEngine>, durability: Durability) -> Self {
         let Config { rules, .. } = Config::parse(CONFIG, "attache.yaml".as_ref()).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(MockClock::new(Timestamp::from_unix_seconds(NOW)));
         let (memory, auditor, writer) = Memory::auditor(Arc::clone(&clock)).unwrap();
         let metrics = Metrics::new(&mut Registry::default());
-        let authority = Authority::new(Arc::new(rules), engine, auditor.clone(), clock, metrics);
+        let decided = auditor.clone().with(durability);
+        let authority = Authority::new(Arc::new(rules), engine, decided, clock, metrics);
         Self {
             authority,
             memory,
@@ -471,6 +476,43 @@ async fn an_engine_that_is_silent_is_a_denial_after_five_seconds() {
     assert_eq!(begun.elapsed(), INQUIRY_TIME);
     assert_eq!(decision.reason_code(), Some("policy_timeout"));
     assert_eq!(decision.policy_id(), Some("error-fallback"));
+}
+
+#[tokio::test]
+async fn in_strict_mode_a_silent_engine_leaves_time_for_the_record() {
+    // A01, A11: the record is there when the answer is, and says whose fault it was.
+    let bench = Bench::with(Arc::new(Broken::Silent), Durability::Strict);
+    let question = inquiry(Some(unix()), REPORTING, "documents/1", "read");
+    let deadline = Deadline::after(Duration::from_secs(2));
+    let decision = bench.authority.inquire(&question, deadline).await;
+    assert_eq!(decision.reason_code(), Some("policy_timeout"));
+    assert!(!deadline.is_over());
+    let denied = bench.memory.records(EventType::PermissionDenied);
+    assert_eq!(denied[0]["decision_id"], decision.audit_id());
+}
+
+#[tokio::test]
+async fn in_strict_mode_a_decision_without_a_witness_is_a_denial_whatever_it_was() {
+    // A01: the writer is gone; standard mode decides on, and says that it is not healthy.
+    for (durability, words) in [
+        (Durability::Strict, ["audit_unavailable"; 2]),
+        (Durability::Standard, ["allow", "out_of_scope"]),
+    ] {
+        let bench = Bench::with(Bench::new().authority.policy, durability);
+        let Bench {
+            authority, writer, ..
+        } = bench;
+        writer.close().await.unwrap();
+        for (resource, word) in ["documents/1", "billing/1"].into_iter().zip(words) {
+            let question = inquiry(Some(unix()), REPORTING, resource, "read");
+            let deadline = Deadline::after(INQUIRY_TIME);
+            let decision = authority.inquire(&question, deadline).await;
+            assert_eq!(decision.reason_code().unwrap_or("allow"), word);
+            if durability == Durability::Strict {
+                assert_eq!(decision.reason(), "the decision could not be recorded");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -337,7 +337,7 @@ impl Sessions {
     }
 
     async fn keep(&self, record: Record) -> Result<(), AuditError> {
-        self.authority.audit.commit(record).await
+        self.authority.audit.commit(record).await.map(|_id| ())
     }
 
     fn note(&self, record: Record) {

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 use tower::Layer as _;
 
-use crate::authority::{Authority, Deadline, Denial, Inquiry, LONGEST_INQUIRY};
+use crate::authority::{Authority, Deadline, Denial, Inquiry, LONGEST_INQUIRY, Outcome};
 use crate::identity::Peer;
 use crate::permission::Reason;
 
@@ -68,18 +68,28 @@ pub(super) fn service(
 }
 
 /// Records a call that is given up, and says so as an error.
-pub(super) fn refusal(authority: &Authority, peer: &Peer, denial: Denial) -> Status {
-    let reason = denial.reason;
+pub(super) async fn refusal(
+    authority: &Authority,
+    peer: &Peer,
+    denial: Denial,
+    deadline: Deadline,
+) -> Status {
+    let told = denial.reason;
+    let decision = authority.refuse(peer, denial, deadline).await;
+    let reason = match &decision.outcome {
+        Outcome::Deny(denial) => denial.reason,
+        Outcome::Allow(_) => told,
+    };
     let code = match reason {
         Reason::UntrustedPeer => Code::PermissionDenied,
         Reason::BadRequest => Code::InvalidArgument,
         Reason::RequestTooLarge => Code::ResourceExhausted,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
-        Reason::Overloaded => Code::Unavailable,
+        Reason::Overloaded | Reason::AuditUnavailable => Code::Unavailable,
         // The others are decisions, and what is a decision is no error.
         _ => Code::Internal,
     };
-    let id = authority.refuse(peer, denial).id.to_string();
+    let id = decision.id.to_string();
     let details = details(code, reason, &id);
     Status::with_details(code, reason.public_detail(), details.into())
 }

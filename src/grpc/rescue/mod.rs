@@ -20,7 +20,7 @@ use tonic::server::NamedService;
 use tonic_prost::ProstEncoder;
 use tower::{Layer, Service};
 
-use crate::authority::{Authority, Denial};
+use crate::authority::{Authority, Deadline, Denial};
 use crate::identity::Peer;
 use crate::permission::Reason;
 
@@ -83,11 +83,11 @@ where
         let layer = self.layer.clone();
         // First, so that those who may not ask can't take the places of those who may.
         if let Err(denial) = layer.admit(&proxy.peer()) {
-            return async move { Ok(layer.refuse(&proxy, denial)) }.boxed();
+            return async move { Ok(layer.refuse(&proxy, denial, layer.patience()).await) }.boxed();
         }
         let Ok(place) = Arc::clone(&layer.in_flight).try_acquire_owned() else {
             let denial = Denial::bare(Reason::Overloaded);
-            return async move { Ok(layer.refuse(&proxy, denial)) }.boxed();
+            return async move { Ok(layer.refuse(&proxy, denial, layer.patience()).await) }.boxed();
         };
         let arrival = Arrival::new(Arc::clone(&layer.authority), proxy.clone());
         request.extensions_mut().insert(arrival.arrived.clone());
@@ -109,7 +109,8 @@ where
                 Err(_elapsed) => Denial::because(Reason::DeadlineExceeded, "the request stalled"),
             };
             arrival.answered();
-            Ok(layer.refuse(&proxy, denial))
+            // The time of the request may be up, and its asker gone.
+            Ok(layer.refuse(&proxy, denial, STALL_MARGIN).await)
         }
         .boxed()
     }
@@ -192,12 +193,20 @@ impl RescueLayer {
         }
     }
 
-    fn refuse(&self, proxy: &Proxy, denial: Denial) -> http::Response<Body> {
+    /// Refuses; its record, where it is waited for, has `patience` to become durable.
+    async fn refuse(
+        &self,
+        proxy: &Proxy,
+        denial: Denial,
+        patience: Duration,
+    ) -> http::Response<Body> {
+        let peer = proxy.peer();
+        let deadline = Deadline::after(patience);
         match self.door {
-            Door::Proxy => respond(refusal(&self.authority, &proxy.peer(), denial)),
-            Door::Program => {
-                authorization::refusal(&self.authority, &proxy.peer(), denial).into_http()
-            }
+            Door::Proxy => respond(refusal(&self.authority, &peer, denial, deadline).await),
+            Door::Program => authorization::refusal(&self.authority, &peer, denial, deadline)
+                .await
+                .into_http(),
         }
     }
 }

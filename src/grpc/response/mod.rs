@@ -12,7 +12,7 @@ use prost::Message as _;
 use prost_types::value::Kind;
 use prost_types::{Any, Struct, Value};
 
-use crate::authority::{Authority, Decision, Denial, Outcome, Permit, Shaping};
+use crate::authority::{Authority, Deadline, Decision, Denial, Outcome, Permit, Shaping};
 use crate::identity::Peer;
 use crate::operation::Mode;
 use crate::permission::{Class, Reason};
@@ -59,8 +59,14 @@ pub(super) fn answer(decision: &Decision, asked: &Asked<'_>) -> Answer {
 }
 
 /// Records and answers a request that never became a question.
-pub(super) fn refusal(authority: &Authority, peer: &Peer, denial: Denial) -> Answer {
-    answer(&authority.refuse(peer, denial), &Asked::default())
+pub(super) async fn refusal(
+    authority: &Authority,
+    peer: &Peer,
+    denial: Denial,
+    deadline: Deadline,
+) -> Answer {
+    let refused = authority.refuse(peer, denial, deadline).await;
+    answer(&refused, &Asked::default())
 }
 
 /// What changes for the service; `None` where a value can't stand in a header.

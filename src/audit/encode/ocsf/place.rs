@@ -83,6 +83,7 @@ pub(super) const fn of(event_type: EventType) -> Place {
         EventType::CircuitClosed => (LIFECYCLE, Known(6, "Enable"), About::Engine),
         EventType::AuditStarted => (EVENT_LOG, Known(6, "Start"), About::Trail),
         EventType::AuditStopped => (EVENT_LOG, Known(7, "Stop"), About::Trail),
+        EventType::AuditCheckpoint => (EVENT_LOG, Known(99, "Checkpoint"), About::Trail),
         EventType::AuditGap => (EVENT_LOG, Known(99, "Gap"), About::Trail),
     };
     Place {
