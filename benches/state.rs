@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use attache::clock::{Clock, SystemClock};
 use attache::delegation::{
-    Agent, Authentication, Basis, Facts, Grant, GrantId, Limits as Law, Narrowing, OnExcess, Person, Registry, Session,
-    SessionId, Status, TokenId, Wanted, WantedTask, delegate,
+    Agent, Authentication, Basis, Facts, Grant, GrantId, Limits as Law, Narrowing, OnExcess,
+    Person, Registry, Session, SessionId, Status, TokenId, Wanted, WantedTask, delegate,
 };
 use attache::permission::PermissionSet;
 use attache::state::{
-    Begun, Delta, Embedded, Entry, Handle, Lease, Limits, Manner, NewGrant, NewSession, Position, Presented,
-    Revocations, Revoked, StateStore, Target,
+    Begun, Delta, Embedded, Entry, Handle, Lease, Limits, Manner, NewGrant, NewSession, Position,
+    Presented, Revocations, Revoked, StateStore, Target,
 };
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
@@ -124,7 +124,10 @@ impl Bench {
         for depth in 0..3 {
             let mut next = Vec::new();
             for parent in &level {
-                self.store.lease(self.lease(&parent.grant), LIMITS, None).await.unwrap();
+                self.store
+                    .lease(self.lease(&parent.grant), LIMITS, None)
+                    .await
+                    .unwrap();
                 for _ in 0..if depth < 2 { 2 } else { 0 } {
                     let child = self.proposal(Some(parent));
                     self.give(&child, false).await;
@@ -171,11 +174,16 @@ fn storage(c: &mut Criterion) {
         session,
         next: AtomicU64::new(1),
         registry: serde_json::from_str(agents).unwrap(),
-        role: serde_json::from_str(r#"["documents/**:read", "documents/**:delete@supervised"]"#).unwrap(),
+        role: serde_json::from_str(r#"["documents/**:read", "documents/**:delete@supervised"]"#)
+            .unwrap(),
     };
     runtime.block_on(async {
         bench.store.open_session(new, None).await.unwrap();
-        bench.store.activate(Begun::Session(bench.session.id.clone())).await.unwrap();
+        bench
+            .store
+            .activate(Begun::Session(bench.session.id.clone()))
+            .await
+            .unwrap();
     });
     let mut group = c.benchmark_group("state");
     group.sample_size(20);
@@ -184,13 +192,22 @@ fn storage(c: &mut Criterion) {
     });
     let root = runtime.block_on(bench.tree());
     group.bench_function("lease", |b| {
-        b.iter(|| runtime.block_on(bench.store.lease(bench.lease(&root.grant), LIMITS, None)).unwrap());
+        b.iter(|| {
+            runtime
+                .block_on(bench.store.lease(bench.lease(&root.grant), LIMITS, None))
+                .unwrap()
+        });
     });
     group.bench_function("revoke_tree", |b| {
-        let target = |root: NewGrant| Target::Task(bench.session.person.id.clone(), root.task.unwrap().id);
+        let target =
+            |root: NewGrant| Target::Task(bench.session.person.id.clone(), root.task.unwrap().id);
         b.iter_batched(
             || target(runtime.block_on(bench.tree())),
-            |target| runtime.block_on(bench.store.end(target, Manner::Revoked, None)).unwrap(),
+            |target| {
+                runtime
+                    .block_on(bench.store.end(target, Manner::Revoked, None))
+                    .unwrap()
+            },
             BatchSize::PerIteration,
         );
     });
@@ -205,12 +222,17 @@ fn kills(c: &mut Criterion) {
     };
     let revocations = Revocations::new(Position(1), []);
     let entries = (0..100_000).map(|number| entry(number + 100)).collect();
-    revocations.add(Delta { position: Position(2), entries });
+    revocations.add(Delta {
+        position: Position(2),
+        entries,
+    });
     let grants: Vec<_> = (0..4).map(GrantId::from_random).collect();
     let tasks = ["task-abc".parse().unwrap()];
     let agents: Vec<_> = (0..4)
         .map(|number| Agent {
-            spiffe_id: format!("spiffe://example.org/agent/{number}").parse().unwrap(),
+            spiffe_id: format!("spiffe://example.org/agent/{number}")
+                .parse()
+                .unwrap(),
             agent_id: format!("agent-{number}").parse().unwrap(),
             agent_type: "a".parse().unwrap(),
         })
@@ -226,7 +248,9 @@ fn kills(c: &mut Criterion) {
         agents: &agents,
         issued: until,
     };
-    c.bench_function("state/kills", |b| b.iter(|| revocations.kills(black_box(&presented))));
+    c.bench_function("state/kills", |b| {
+        b.iter(|| revocations.kills(black_box(&presented)))
+    });
 }
 
 criterion_group!(benches, storage, kills);

@@ -61,7 +61,9 @@ impl Model {
     }
 
     fn living_leases(&self, now: Timestamp) -> u64 {
-        let lives = |(grant, until): &&(usize, Timestamp)| now < *until && self.lives(Thing::Grant(*grant), now);
+        let lives = |(grant, until): &&(usize, Timestamp)| {
+            now < *until && self.lives(Thing::Grant(*grant), now)
+        };
         self.leases.iter().filter(lives).count() as u64
     }
 }
@@ -109,7 +111,9 @@ impl Made {
             }
             Step::Task(session, above) => self.task(session, above).await,
             Step::Delegate(task, parent) => self.delegate(task, parent).await,
-            Step::Lease(grant) if !self.grants.is_empty() => self.lease(grant % self.grants.len()).await,
+            Step::Lease(grant) if !self.grants.is_empty() => {
+                self.lease(grant % self.grants.len()).await
+            }
             Step::EndSession(at) if !self.sessions.is_empty() => {
                 let at = at % self.sessions.len();
                 let target = Target::Session(self.sessions[at].id.clone(), Whose::Anybody);
@@ -117,11 +121,13 @@ impl Made {
             }
             Step::EndTask(at) if !self.tasks.is_empty() => {
                 let at = at % self.tasks.len();
-                self.end(Thing::Task(at), task_target(&self.tasks[at].1)).await;
+                self.end(Thing::Task(at), task_target(&self.tasks[at].1))
+                    .await;
             }
             Step::EndGrant(at) if !self.grants.is_empty() => {
                 let at = at % self.grants.len();
-                self.end(Thing::Grant(at), grant_target(&self.grants[at].1)).await;
+                self.end(Thing::Grant(at), grant_target(&self.grants[at].1))
+                    .await;
             }
             Step::Pass(seconds) => self.world().pass(seconds),
             Step::Sweep => {
@@ -136,7 +142,9 @@ impl Made {
     }
 
     async fn task(&mut self, session: usize, above: Option<usize>) {
-        let above = above.filter(|_| !self.tasks.is_empty()).map(|at| at % self.tasks.len());
+        let above = above
+            .filter(|_| !self.tasks.is_empty())
+            .map(|at| at % self.tasks.len());
         let session = match above {
             Some(above) => self.tasks[above].0,
             None if self.sessions.is_empty() => return,
@@ -155,18 +163,25 @@ impl Made {
         rests_on.extend(above.map(Thing::Task));
         let now = self.world().now();
         let expected = rests_on.iter().all(|it| self.model.lives(*it, now));
-        let kept = self.world().store.create_task(task.clone(), unlimited(), None).await;
+        let kept = self
+            .world()
+            .store
+            .create_task(task.clone(), unlimited(), None)
+            .await;
         assert_eq!(kept.is_ok(), expected, "{kept:?}");
         if expected {
             let begun = Begun::Task(task.person.clone(), task.id.clone());
             self.world().store.activate(begun).await.unwrap();
-            self.model.add(Thing::Task(self.tasks.len()), rests_on, task.deadline);
+            self.model
+                .add(Thing::Task(self.tasks.len()), rests_on, task.deadline);
             self.tasks.push((session, task));
         }
     }
 
     async fn delegate(&mut self, task: usize, parent: Option<usize>) {
-        let parent = parent.filter(|_| !self.grants.is_empty()).map(|at| at % self.grants.len());
+        let parent = parent
+            .filter(|_| !self.grants.is_empty())
+            .map(|at| at % self.grants.len());
         let task = match parent {
             Some(parent) => self.grants[parent].0,
             None if self.tasks.is_empty() => return,
@@ -178,8 +193,12 @@ impl Made {
         }
         let (session, of_task) = &self.tasks[task];
         let agent = format!("a{}", self.world().number());
-        let mut grant = self.world().new_grant(&self.sessions[*session], above, of_task, &agent);
-        let life = self.world().after(u64::try_from(self.grants.len() % 7).unwrap() * 100 + 50);
+        let mut grant = self
+            .world()
+            .new_grant(&self.sessions[*session], above, of_task, &agent);
+        let life = self
+            .world()
+            .after(u64::try_from(self.grants.len() % 7).unwrap() * 100 + 50);
         let ends = above.map_or(of_task.deadline, |it| it.expires);
         grant.expires = life.min(ends);
         let mut rests_on = vec![Thing::Session(*session), Thing::Task(task)];
@@ -195,7 +214,8 @@ impl Made {
         if expected {
             let begun = Begun::Grant(grant.id().unwrap().clone());
             self.world().store.activate(begun).await.unwrap();
-            self.model.add(Thing::Grant(self.grants.len()), rests_on, grant.expires);
+            self.model
+                .add(Thing::Grant(self.grants.len()), rests_on, grant.expires);
             self.grants.push((task, grant));
         }
     }
@@ -205,7 +225,11 @@ impl Made {
         let now = self.world().now();
         let lease = self.world().new_lease(grant);
         let expected = self.model.lives(Thing::Grant(at), now);
-        let kept = self.world().store.lease(lease.clone(), unlimited(), None).await;
+        let kept = self
+            .world()
+            .store
+            .lease(lease.clone(), unlimited(), None)
+            .await;
         assert_eq!(kept.is_ok(), expected, "{kept:?}");
         if expected {
             self.model.leases.push((at, lease.expires));
@@ -228,7 +252,11 @@ impl Made {
                 continue;
             }
             let passes = self.world().killed(&self.grants[*at].1, lease).is_none();
-            assert_eq!(passes, self.model.lives(Thing::Grant(*at), now), "{lease:?}");
+            assert_eq!(
+                passes,
+                self.model.lives(Thing::Grant(*at), now),
+                "{lease:?}"
+            );
         }
     }
 }
