@@ -70,7 +70,7 @@ test-quickstart: ## Check that `make run` shows the decisions it promises
 
 .PHONY: bench
 bench: cargo ## Measure: in process with criterion, then under load beside a server that always allows
-	cargo bench --locked --bench audit --bench check --bench delegation --bench identity --bench routes --bench tokens
+	cargo bench --locked --bench audit --bench check --bench delegation --bench identity --bench routes --bench state --bench tokens
 	benches/load.sh $(REQUESTS)
 
 .PHONY: soak

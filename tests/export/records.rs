@@ -198,8 +198,8 @@ fn other(event_type: EventType) -> Option<Record> {
         }
         EventType::AuditCheckpoint => {
             let told = details()
-                .with("head_hash", "5f".repeat(32))
-                .with("head_seq", 7)
+                .with("hash", "5f".repeat(32))
+                .with("seq", 7)
                 .with("key_id", "0f3a9c")
                 .with("signature", "ab".repeat(64));
             system(Success, told)
