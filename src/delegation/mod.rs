@@ -24,6 +24,8 @@ mod refusal;
 mod registry;
 mod session;
 mod task;
+#[cfg(test)]
+mod tests;
 pub mod token;
 
 pub use config::{Config, Settings};
