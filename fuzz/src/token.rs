@@ -30,9 +30,9 @@ pub fn token(bytes: &[u8]) -> bool {
     assert_eq!(said.get("task").is_some(), depth > 0);
 
     let audience = listed("/aud").expect("an audience");
-    let issuer = said.get("iss");
-    let services = audience.iter().filter(|it| Some(*it) != issuer).count();
-    assert!(services == 1 && audience.len() <= 2, "one service");
+    let authority = said.get("iss");
+    let services = audience.iter().filter(|it| Some(*it) != authority);
+    assert!(services.count() == 1 && audience.len() <= 2, "one service");
     let details = listed("/authorization_details").expect("permissions");
     assert!((1..=16).contains(&details.len()));
     true
