@@ -27,6 +27,7 @@ mod opa;
 mod paths;
 mod reload;
 mod rotation;
+mod sessions;
 mod shutdown;
 mod start;
 mod wire;
