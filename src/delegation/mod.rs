@@ -25,6 +25,8 @@ mod registry;
 mod role;
 mod session;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Config, Settings};
 pub use delegate::{

@@ -98,7 +98,8 @@ impl Narrowing {
                 resource: resource.subtree(),
                 action: ActionPattern::Any,
             };
-            let missing = missing(held, &scope, |above| above.resource.covers(&scope.resource))?;
+            // What lies below is not asked for, only not taken away.
+            let missing = missing(held, &scope, |above| above.resource.covers(resource))?;
             Some((Named::Resource(resource.clone()), missing))
         });
         let actions = self.actions.iter().flatten();

@@ -274,9 +274,10 @@ fn rules(config: &Config) -> String {
     // The cache of certificates behind it says nothing.
     let identifier = identifier.split(" read: ").next().unwrap().to_owned();
     format!(
-        "{:?} {identifier} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{:?} {identifier} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         rules.peps,
         rules.agents,
+        rules.delegation,
         rules.workloads,
         rules.routes,
         rules.fallback,
@@ -300,6 +301,7 @@ fn what_reloads_and_what_needs_a_restart_is_as_listed() {
         ("tls", "tls: {mesh: {workload_api: \"unix:///api.sock\"}}"),
         ("identity", "identity: {trust_uids: [7]}"),
         ("agents", "agents: [\"spiffe://example.org/a\"]"),
+        ("delegation", "delegation: {max_depth: 3}"),
         (
             "workloads",
             "workloads: [{match: \"spiffe://example.org/a\", permissions: [\"x:read\"]}]",

@@ -106,11 +106,7 @@ impl Place {
             identity: (metadata.dev(), metadata.ino()),
             _lock: Arc::new(lock),
         };
-        let sqlite = |source| OpenError::Sqlite {
-            path: path.to_owned(),
-            source,
-        };
-        let db = connect(path, true).map_err(sqlite)?;
+        let db = connect(path, true).map_err(|error| refused(path, error))?;
         prove(&db, path)?;
         Ok((place, db))
     }
@@ -171,13 +167,7 @@ fn connect(path: &Path, writes: bool) -> rusqlite::Result<Connection> {
 
 /// Makes sure that the file is ours, current and durable; lays a new one out.
 fn prove(db: &Connection, path: &Path) -> Result<(), OpenError> {
-    let sqlite = |source: rusqlite::Error| match source.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => OpenError::Foreign(path.to_owned()),
-        _ => OpenError::Sqlite {
-            path: path.to_owned(),
-            source,
-        },
-    };
+    let sqlite = |source| refused(path, source);
     let number = |pragma| db.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
     let (application, version) = (
         number("application_id").map_err(sqlite)?,
@@ -221,6 +211,14 @@ fn prove(db: &Connection, path: &Path) -> Result<(), OpenError> {
         }
     }
     Ok(())
+}
+
+fn refused(path: &Path, source: rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => OpenError::Foreign(path),
+        _ => OpenError::Sqlite { path, source },
+    }
 }
 
 fn lay_out(db: &Connection) -> rusqlite::Result<()> {

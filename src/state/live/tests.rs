@@ -5,7 +5,7 @@ use super::*;
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
 struct Token {
-    token: TokenId,
+    id: TokenId,
     grants: Vec<GrantId>,
     tasks: Vec<TaskId>,
     session: SessionId,
@@ -21,7 +21,7 @@ impl Token {
             agent_type: "scheduling".parse().unwrap(),
         };
         Self {
-            token: TokenId::from_random(1),
+            id: TokenId::from_random(1),
             grants: vec![GrantId::from_random(1), GrantId::from_random(2)],
             tasks: vec![
                 "task-abc".parse().unwrap(),
@@ -35,7 +35,7 @@ impl Token {
 
     fn presented(&self) -> Presented<'_> {
         Presented {
-            token: &self.token,
+            token: &self.id,
             grants: &self.grants,
             tasks: &self.tasks,
             session: &self.session,
@@ -57,7 +57,7 @@ fn a_token_dies_by_anything_that_it_rests_on() {
     let later = NOW.plus(Duration::from_nanos(1));
     let agent = &token.agents[0];
     for (what, cause) in [
-        (Revoked::Token(token.token.clone()), Cause::Token),
+        (Revoked::Token(token.id.clone()), Cause::Token),
         (Revoked::Grant(token.grants[0].clone()), Cause::Grant),
         (Revoked::Grant(token.grants[1].clone()), Cause::Grant),
         (

@@ -35,7 +35,7 @@ struct World {
 impl World {
     fn memory() -> Self {
         let clock = Arc::new(MockClock::new(START));
-        let as_clock: Arc<dyn Clock> = clock.clone();
+        let as_clock: Arc<dyn Clock> = Arc::<MockClock>::clone(&clock);
         Self {
             store: Arc::new(Embedded::memory("default", &as_clock).unwrap()),
             clock,
@@ -47,7 +47,7 @@ impl World {
     fn file() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(MockClock::new(START));
-        let as_clock: Arc<dyn Clock> = clock.clone();
+        let as_clock: Arc<dyn Clock> = Arc::<MockClock>::clone(&clock);
         Self {
             store: Arc::new(
                 Embedded::file(&folder.path().join("state.db"), "default", &as_clock).unwrap(),
@@ -64,7 +64,7 @@ impl World {
 
     /// Closes the memory and opens it again, for a tenant.
     fn restarted(mut self, tenant: &str) -> Self {
-        let clock: Arc<dyn Clock> = self.clock.clone();
+        let clock: Arc<dyn Clock> = Arc::<MockClock>::clone(&self.clock);
         self.store = Arc::new(Embedded::memory("nobody", &clock).unwrap());
         self.store = Arc::new(Embedded::file(&self.path(), tenant, &clock).unwrap());
         self
