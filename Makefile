@@ -59,7 +59,7 @@ test-quickstart: ## Check that `make run` shows the decisions it promises
 
 .PHONY: bench
 bench: cargo ## Measure: in process with criterion, then under load beside a server that always allows
-	cargo bench --locked --bench check --bench identity --bench routes
+	cargo bench --locked --bench check --bench delegation --bench identity --bench routes
 	benches/load.sh $(REQUESTS)
 
 .PHONY: soak

@@ -249,7 +249,7 @@ fn kills(c: &mut Criterion) {
         issued: until,
     };
     c.bench_function("state/kills", |b| {
-        b.iter(|| revocations.kills(black_box(&presented)))
+        b.iter(|| revocations.kills(black_box(&presented)));
     });
 }
 

@@ -294,9 +294,7 @@ impl<'a> Basis<'a> {
         limits: &Limits,
     ) -> Result<Vec<Audience>, Refusal> {
         let ceiling = self.grant.map(|(grant, _)| &grant.audience[..]);
-        let wanted = wanted
-            .or(ceiling)
-            .unwrap_or_else(|| limits.audience.as_slice());
+        let wanted = wanted.or(ceiling).unwrap_or(limits.audience.as_slice());
         within("audience", wanted.len(), MOST_AUDIENCES)?;
         let mut audience = wanted.to_vec();
         audience.sort_unstable();

@@ -35,7 +35,7 @@ pub struct Terms {
     pub redelegable: bool,
     /// When it begins.
     pub issued: Timestamp,
-    /// When it ends: a whole second, as NumericDate is in tokens (RFC 7519 section 2).
+    /// When it ends: a whole second, as `NumericDate` is in tokens (RFC 7519 section 2).
     pub expires: Timestamp,
 }
 

@@ -13,6 +13,7 @@ mod architecture;
 mod audit;
 mod commands;
 mod configuration;
+mod delegation;
 mod ear;
 mod links;
 mod markdown;

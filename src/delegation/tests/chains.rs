@@ -8,7 +8,7 @@ use super::model::{ACTIONS, Entry, PATHS, PATTERNS, Power, below, scope, with};
 use super::*;
 use crate::permission::Permission;
 
-/// Numbers that look random and are the same at every run (SplitMix64).
+/// Numbers that look random and are the same at every run (`SplitMix64`).
 struct Dice(u64);
 
 impl Dice {
@@ -95,21 +95,37 @@ struct Walk {
     ceilings: [Power; 3],
     /// By type of the delegator, the types it may delegate to, one bit each.
     allowed: [usize; 3],
-    /// The tasks that were begun: by number, whether under the grant that the walk stands on or above.
+    /// The tasks that were begun, each at or above where the walk stands.
     known: Vec<Task>,
     now: u64,
 }
 
-fn id(text: String) -> crate::identity::SpiffeId {
-    format!("spiffe://example.org/agent/{text}")
-        .parse()
-        .unwrap()
+/// One hop that is tried, and what the model says of it.
+struct Attempt {
+    wanted: Wanted,
+    /// Where the chain stands then.
+    next: Stand,
+    /// Why it may not be: any of these codes is right.
+    refused: Vec<&'static str>,
+    names_a_person: bool,
+    siblings: u32,
+    alive: bool,
+    known: Option<Task>,
+    /// Whether it is for the delegator's own task.
+    joins: bool,
+}
+
+/// The moment this many seconds after the beginning.
+fn at(seconds: u64) -> Timestamp {
+    SCENE.session.created.plus(Duration::from_secs(seconds))
 }
 
 /// One agent, parsed once: workload, name, type.
 static NAMES: LazyLock<Vec<Agent>> = LazyLock::new(|| {
     let agent = |workload: usize, name: usize| Agent {
-        spiffe_id: id(format!("w{workload}")),
+        spiffe_id: format!("spiffe://example.org/agent/w{workload}")
+            .parse()
+            .unwrap(),
         agent_id: format!("n{name}").parse().unwrap(),
         agent_type: format!("t{workload}").parse().unwrap(),
     };
@@ -164,76 +180,95 @@ impl Walk {
         }
     }
 
-    fn at(&self, seconds: u64) -> Timestamp {
-        let start = Timestamp::from_unix_seconds(1_790_000_000);
-        start.plus(Duration::from_secs(seconds))
-    }
-
     /// One hop from `stand`, by both; `None` where it is refused.
     fn hop(&mut self, from: Option<&Given>, stand: &Stand) -> Option<(Given, Stand)> {
-        let dice = &mut self.dice;
-        let mut refused: Vec<&str> = Vec::new();
-        let mut next = stand.clone();
         // Sometimes time passes, and sometimes the clock steps back.
-        self.now = match dice.below(16) {
-            0 => self.now + dice.one(&[1, 300, 1500]),
+        self.now = match self.dice.below(16) {
+            0 => self.now + self.dice.one(&[1, 300, 1500]),
             1 => self.now.saturating_sub(100),
             _ => self.now,
         };
-        let now = self.now;
+        self.scene.now = at(self.now);
+        let mut attempt = Attempt {
+            wanted: WANTED.clone(),
+            next: stand.clone(),
+            refused: Vec::new(),
+            names_a_person: false,
+            siblings: 0,
+            alive: true,
+            known: None,
+            joins: false,
+        };
+        self.receiver(stand, &mut attempt);
+        self.services(stand, &mut attempt);
+        self.times(stand, &mut attempt);
+        self.permissions(stand, &mut attempt);
+        self.judge(from, stand, attempt)
+    }
 
+    /// To whom, and whether it may be.
+    fn receiver(&mut self, stand: &Stand, attempt: &mut Attempt) {
+        let dice = &mut self.dice;
         let (workload, name) = (
             if dice.once_in(40) { 3 } else { dice.below(3) },
             dice.below(3),
         );
         let agent = &NAMES[workload * 3 + name];
-        let mut wanted = WANTED.clone();
-        wanted.spiffe_id = agent.spiffe_id.clone();
-        wanted.agent_id = agent.agent_id.clone();
+        attempt.wanted.spiffe_id = agent.spiffe_id.clone();
+        attempt.wanted.agent_id = agent.agent_id.clone();
         if dice.once_in(2) {
-            wanted.agent_type = Some(agent.agent_type.clone());
+            attempt.wanted.agent_type = Some(agent.agent_type.clone());
         }
         if workload == 3 {
-            refused.push("DELEGATION_NOT_ALLOWED");
+            attempt.refused.push("DELEGATION_NOT_ALLOWED");
         }
         if let Some((delegator, _)) = stand.agents.last() {
             let allowed = self.allowed[*delegator] & (1 << workload) != 0;
             if !allowed || stand.further == 0 {
-                refused.push("DELEGATION_NOT_ALLOWED");
+                attempt.refused.push("DELEGATION_NOT_ALLOWED");
             }
         }
         let earlier = stand.agents.iter().position(|it| *it == (workload, name));
         let itself = stand.agents.last() == Some(&(workload, name));
         if earlier.is_some() && !itself {
-            refused.push("CYCLE");
+            attempt.refused.push("CYCLE");
         }
         let deepest = self.scene.limits.max_depth.min(8);
         if stand.agents.len() >= usize::from(deepest) {
-            refused.push("MAX_DEPTH");
+            attempt.refused.push("MAX_DEPTH");
         }
-        next.agents.push((workload, name));
+        attempt.next.agents.push((workload, name));
 
-        let names_a_person = dice.once_in(100);
-        if names_a_person {
-            refused.push("AGENT_ID_TAKEN");
+        attempt.names_a_person = dice.once_in(100);
+        if attempt.names_a_person {
+            attempt.refused.push("AGENT_ID_TAKEN");
         }
-        let siblings = if dice.once_in(80) { 2 } else { dice.below(2) };
-        if siblings == 2 {
-            refused.push("MAX_FANOUT");
+        attempt.siblings = if dice.once_in(80) {
+            2
+        } else {
+            dice.one(&[0, 1])
+        };
+        if attempt.siblings == 2 {
+            attempt.refused.push("MAX_FANOUT");
         }
-        let alive = !dice.once_in(100);
-        if !alive || now >= stand.ends || now >= stand.task_ends {
-            refused.push("PARENT_INACTIVE");
+        attempt.alive = !dice.once_in(100);
+        let now = self.now;
+        if !attempt.alive || now >= stand.ends || now >= stand.task_ends {
+            attempt.refused.push("PARENT_INACTIVE");
         }
 
-        wanted.further = dice.one(&[0, 1, 2, 5, 8, 255, 255, 255, 255, 255, 255, 255]);
-        let room = usize::from(deepest).saturating_sub(next.agents.len());
-        next.further = wanted
-            .further
+        attempt.wanted.further = dice.one(&[0, 1, 2, 5, 8, 255, 255, 255, 255, 255, 255, 255]);
+        let room = usize::from(deepest).saturating_sub(attempt.next.agents.len());
+        let further = attempt.wanted.further;
+        attempt.next.further = further
             .min(stand.further.saturating_sub(1))
             .min(u8::try_from(room).unwrap());
+    }
 
-        // Services: a bit each; the third is the issuer.
+    /// For which services.
+    fn services(&mut self, stand: &Stand, attempt: &mut Attempt) {
+        let dice = &mut self.dice;
+        // A bit each; the third is the issuer.
         if dice.once_in(3) {
             let bits = if dice.once_in(4) {
                 dice.below(8)
@@ -241,19 +276,23 @@ impl Walk {
                 dice.one(&[1, 3])
             };
             let named = (0..3).filter(|at| bits & (1 << at) != 0);
-            wanted.audience = Some(named.map(|at| service(SERVICES[at])).collect());
+            attempt.wanted.audience = Some(named.map(|at| service(SERVICES[at])).collect());
             if bits == 0 || bits & 4 != 0 || stand.services.is_some_and(|all| bits & !all != 0) {
-                refused.push("AUDIENCE_NOT_ALLOWED");
+                attempt.refused.push("AUDIENCE_NOT_ALLOWED");
             }
-            next.services = Some(bits);
+            attempt.next.services = Some(bits);
         } else if stand.services.is_none() {
-            next.services = Some(1);
+            attempt.next.services = Some(1);
             if self.scene.limits.audience.is_none() {
-                refused.push("AUDIENCE_NOT_ALLOWED");
+                attempt.refused.push("AUDIENCE_NOT_ALLOWED");
             }
         }
+    }
 
-        // Times.
+    /// For how long, and for which task.
+    fn times(&mut self, stand: &Stand, attempt: &mut Attempt) {
+        let dice = &mut self.dice;
+        let now = self.now;
         let ttl = match dice.below(24) {
             0 => Some(1),
             1 => Some(0),
@@ -261,57 +300,62 @@ impl Walk {
             6..8 => Some(u64::MAX),
             _ => None,
         };
-        wanted.ttl = ttl.map(Duration::from_secs);
+        attempt.wanted.ttl = ttl.map(Duration::from_secs);
         let deadline = match dice.below(24) {
             0 => Some(50),
             1..4 => Some(2000),
             4..6 => Some(u64::MAX / 4),
             _ => None,
         };
-        let asked = deadline.map_or(u64::MAX, |it| it);
+        let asked = deadline.unwrap_or(u64::MAX);
         let lives = ttl.map_or(u64::MAX, |ttl| now.saturating_add(ttl));
-        next.ends = stand.ends.min(stand.task_ends).min(asked).min(lives);
-        next.begun = now.max(stand.begun);
+        attempt.next.ends = stand.ends.min(stand.task_ends).min(asked).min(lives);
+        attempt.next.begun = now.max(stand.begun);
 
-        // Tasks: its own, a new one, or one that another agent of the same person began.
+        // Its own task, a new one, or one that was begun above.
         let own = stand.tasks.last().copied().filter(|_| dice.once_in(2));
         let task = own.unwrap_or_else(|| dice.below(TASKS.len()));
         let known = self.known.iter().find(|it| it.id.as_str() == TASKS[task]);
         let own = stand.tasks.last() == Some(&task);
         let stranger = known.filter(|_| !own && !stand.tasks.is_empty());
         if own {
-            next.ends = next.ends.min(stand.task_ends);
+            attempt.next.ends = attempt.next.ends.min(stand.task_ends);
         } else if let Some(known) = known {
-            // From here: every task that the walk knows was begun at or above where it stands.
             if stranger.is_some() {
-                refused.push("TASK_UNAVAILABLE");
+                attempt.refused.push("TASK_UNAVAILABLE");
             }
             let ends = known.deadline.unix_seconds() - 1_790_000_000;
-            next.tasks = known.path.iter().map(number).collect();
-            next.task_ends = ends;
-            next.ends = next.ends.min(ends);
+            attempt.next.tasks = known.path.iter().map(number).collect();
+            attempt.next.task_ends = ends;
+            attempt.next.ends = attempt.next.ends.min(ends);
             if now >= ends {
-                refused.push("PARENT_INACTIVE");
+                attempt.refused.push("PARENT_INACTIVE");
             }
         } else {
-            next.tasks.push(task);
-            next.task_ends = stand.ends.min(stand.task_ends).min(asked);
+            attempt.next.tasks.push(task);
+            attempt.next.task_ends = stand.ends.min(stand.task_ends).min(asked);
         }
-        if ttl == Some(0) || next.ends <= now {
-            refused.push("INVALID_LIFETIME");
+        if ttl == Some(0) || attempt.next.ends <= now {
+            attempt.refused.push("INVALID_LIFETIME");
         }
-        wanted.task = WantedTask::Named {
+        attempt.wanted.task = WantedTask::Named {
             id: TASKS[task].parse().unwrap(),
             purpose: String::new(),
-            deadline: deadline.map(|it| {
-                let start = Timestamp::from_unix_seconds(1_790_000_000);
-                start.plus(Duration::from_secs(it))
-            }),
+            deadline: deadline.map(at),
         };
+        attempt.joins = own;
+        attempt.known = known.cloned();
+    }
 
-        // Permissions.
+    /// What of it.
+    fn permissions(&mut self, stand: &Stand, attempt: &mut Attempt) {
         let mut available = stand.power.and(self.role);
-        for (workload, _) in next.agents.iter().filter(|(workload, _)| *workload < 3) {
+        for (workload, _) in attempt
+            .next
+            .agents
+            .iter()
+            .filter(|(workload, _)| *workload < 3)
+        {
             available = available.and(self.ceilings[*workload]);
         }
         let dice = &mut self.dice;
@@ -325,18 +369,18 @@ impl Walk {
             power = power.keep(bits);
             exceeds |= named.iter().any(|it| below(*it) & available.held == 0);
             let texts: Vec<_> = named.iter().map(|it| PATTERNS[*it]).collect();
-            wanted.narrowing.resources = Some(patterns(&texts));
+            attempt.wanted.narrowing.resources = Some(patterns(&texts));
         }
         if dice.once_in(6) {
             let named: Vec<_> = (0..dice.below(4)).map(|_| dice.below(3)).collect();
             power = power.keep(named.iter().fold(0, |bits, it| bits | with(*it)));
             exceeds |= named.iter().any(|it| with(*it) & available.held == 0);
             let named = named.iter().map(|it| ACTIONS[*it].parse().unwrap());
-            wanted.narrowing.actions = Some(named.collect());
+            attempt.wanted.narrowing.actions = Some(named.collect());
         }
         if dice.once_in(10) {
             power = power.keep(with(0));
-            wanted.narrowing.read_only = true;
+            attempt.wanted.narrowing.read_only = true;
         }
         if dice.once_in(6) {
             let entries = dice.entries(4);
@@ -349,34 +393,50 @@ impl Walk {
                 .into_iter()
                 .any(|it| !Power::of(&[*it]).within(available));
             power = power.and(Power::of(&entries));
-            wanted.narrowing.permissions = Some(kept);
+            attempt.wanted.narrowing.permissions = Some(kept);
         }
         if dice.once_in(6) {
             let (pattern, action) = (dice.below(PATTERNS.len()), dice.one(&[0, 1, 3]));
             power = power.supervise(scope(pattern, action));
             let permission = &PERMISSIONS[(pattern * 4 + action) * 3];
-            wanted.narrowing.supervise = vec![permission.scope().clone()];
+            attempt.wanted.narrowing.supervise = vec![permission.scope().clone()];
         }
         if !power.useful() {
-            refused.push("SCOPE_EMPTY");
+            attempt.refused.push("SCOPE_EMPTY");
         }
         if dice.once_in(4) {
-            wanted.on_excess = OnExcess::Reject;
+            attempt.wanted.on_excess = OnExcess::Reject;
         }
-        let rejects = wanted.on_excess == OnExcess::Reject;
-        if rejects && exceeds {
-            refused.push("SCOPE_EXCEEDED");
+        if attempt.wanted.on_excess == OnExcess::Reject && exceeds {
+            attempt.refused.push("SCOPE_EXCEEDED");
         }
-        next.power = power;
+        attempt.next.power = power;
+    }
 
-        let known = known.cloned();
+    /// Whether the law and the model agree.
+    fn judge(
+        &mut self,
+        from: Option<&Given>,
+        stand: &Stand,
+        attempt: Attempt,
+    ) -> Option<(Given, Stand)> {
+        let Attempt {
+            wanted,
+            next,
+            refused,
+            names_a_person,
+            siblings,
+            alive,
+            known,
+            joins,
+        } = attempt;
+        let rejects = wanted.on_excess == OnExcess::Reject;
         let facts = Facts {
             alive,
-            siblings: u32::try_from(siblings).unwrap(),
+            siblings,
             task: known.as_ref(),
             names_a_person,
         };
-        self.scene.now = self.at(now);
         match self.scene.delegate_with(from, &wanted, &facts) {
             Err(refusal) => {
                 // What several permissions hold only together is reported as missing: the one way to be too careful.
@@ -389,7 +449,7 @@ impl Walk {
             }
             Ok(mut given) => {
                 assert_eq!(refused, [""; 0], "{wanted:#?} {stand:#?} {given:#?}");
-                if own {
+                if joins {
                     given.task = from.unwrap().task.clone();
                 }
                 if given.proposal.task.is_some() {
@@ -420,11 +480,11 @@ impl Walk {
             );
         }
         // D11, D24: nothing outlives what it rests on.
-        assert_eq!(grant.expires, self.at(stand.ends));
+        assert_eq!(grant.expires, at(stand.ends));
         assert!(grant.expires <= self.scene.session.expires);
         assert!(grant.expires <= given.task.deadline);
         // D12: nothing begins before what it rests on.
-        assert_eq!(grant.created, self.at(stand.begun));
+        assert_eq!(grant.created, at(stand.begun));
         // D13, D18: every hop counts, also the one to oneself.
         assert_eq!(grant.chain.depth(), stand.agents.len());
         assert_eq!(grant.path.len(), stand.agents.len());
@@ -464,8 +524,10 @@ impl Walk {
         let basis = self.scene.basis(Some(given));
         let (limits, registry) = (&self.scene.limits, &self.scene.registry);
         let holder = given.grant.chain.actor().unwrap().spiffe_id.clone();
-        let mut wanted = WantedLease::default();
-        wanted.audience = given.grant.audience.first().cloned();
+        let wanted = WantedLease {
+            audience: given.grant.audience.first().cloned(),
+            ..WantedLease::default()
+        };
         let leased = lease(
             &basis,
             &holder,
@@ -479,7 +541,7 @@ impl Walk {
         if let Ok(terms) = leased {
             assert!(terms.held.is_attenuation_of(&given.grant.held));
             assert!(terms.expires <= given.grant.expires);
-            assert_eq!(terms.expires, self.at(stand.ends.min(self.now + 300)));
+            assert_eq!(terms.expires, at(stand.ends.min(self.now + 300)));
         }
         let at = self.dice.below(OPERATIONS.len());
         let (resource, action) = &OPERATIONS[at];
@@ -499,6 +561,10 @@ fn number(task: &TaskId) -> usize {
 
 /// D01 to D13, D17, D18, D20, D24, D26, D28, D36, D37 along random chains.
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a person may ask for more chains"
+)]
 fn no_chain_holds_more_than_the_model_says() {
     let chains = std::env::var("ATTACHE_CHAINS").map_or(100_000, |it| it.parse().unwrap());
     let (mut hops, mut longest) = (0_u64, 0);

@@ -65,7 +65,7 @@ fn fits(pattern: &str, path: &str) -> bool {
     };
     let here = first == "*" || first == head;
     here && match (rest, tail) {
-        (None, None) | (Some("**"), None) => true,
+        (None | Some("**"), None) => true,
         (Some(rest), Some(tail)) => fits(rest, tail),
         (None, Some(_)) | (Some(_), None) => false,
     }

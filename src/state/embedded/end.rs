@@ -5,7 +5,7 @@ use rusqlite::params;
 use super::begin::all;
 use super::desk::Work;
 use super::requests::{self, Answer};
-use super::{grants, revoked, row, sessions, tasks};
+use super::{grants, leases, revoked, row, sessions, tasks};
 use crate::clock::Timestamp;
 use crate::delegation::{GrantId, PersonId, SessionId, Status, TaskId};
 use crate::state::{
@@ -35,7 +35,7 @@ pub(super) fn end(
     };
     match target {
         Target::Token(token, whose) => {
-            let lease = grants::leased(work, &token, &whose)?;
+            let lease = leases::leased(work, &token, &whose)?;
             ending.grant(work, &lease.grant, &Whose::Anybody)?;
         }
         Target::Grant(id, whose) => ending.grant(work, &id, &whose)?,

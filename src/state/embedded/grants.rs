@@ -1,16 +1,16 @@
-//! Grants and leases: given only under what lives, and only what fits what it rests on.
+//! Grants: given only under what lives, and only what fits what it rests on.
 
 use rusqlite::{OptionalExtension as _, params};
 
 use super::desk::Work;
 use super::requests::{self, Answer};
 use super::tasks::{DEEPEST, LONGEST_PAGE, texts};
-use super::{begin, row, sessions, tasks};
+use super::{begin, leases, row, sessions, tasks};
 use crate::clock::Timestamp;
 use crate::delegation::{Agent, Grant, GrantId, PersonId, Status, TaskId, TokenId};
 use crate::state::{
-    GrantQuery, GrantRoot, Granted, Kept, LONGEST_LEASE, Lease, Level, Limits, NewGrant, Refusal,
-    Request, Standing, StateError, Whose,
+    GrantQuery, GrantRoot, Granted, Kept, Level, NewGrant, Refusal, Request, Standing, StateError,
+    Whose,
 };
 
 pub(super) fn delegate(
@@ -50,7 +50,7 @@ pub(super) fn delegate(
     room(work, &grant, limits.fanout)?;
     insert(work, &grant, task.is_some())?;
     if let Some(lease) = &lease {
-        insert_lease(work, lease, &grant, grant.expires, limits)?;
+        leases::insert(work, lease, &grant, grant.expires, limits)?;
     }
     if let Some(id) = grant.id() {
         let token = lease.as_ref().map(|it| it.token.clone());
@@ -202,80 +202,8 @@ fn insert(work: &Work<'_>, grant: &Grant, begins_task: bool) -> Result<(), State
     taken(kept, "an id that is taken")
 }
 
-pub(super) fn lease(
-    work: &Work<'_>,
-    lease: Lease,
-    limits: Limits,
-    request: Option<&Request>,
-) -> Result<Kept<Lease>, StateError> {
-    if let Some(answer) = requests::answered(work, request)? {
-        let Answer::Lease(token) = answer else {
-            return Err(Refusal::RequestIdReused.into());
-        };
-        if let Some(value) = find_lease(work, &token)? {
-            let repeated = true;
-            return Ok(Kept { value, repeated });
-        }
-    }
-    let standing = standing(work, &lease.grant, &Whose::Anybody)?;
-    standing.living(work.now)?;
-    let grant = standing.grant().ok_or(Refusal::NotFound(Level::Grant))?;
-    insert_lease(work, &lease, grant, standing.expires(), limits)?;
-    requests::remember(work, request, &Answer::Lease(lease.token.clone()))?;
-    Ok(Kept {
-        value: lease,
-        repeated: false,
-    })
-}
-
-fn insert_lease(
-    work: &Work<'_>,
-    lease: &Lease,
-    grant: &Grant,
-    ends: Timestamp,
-    limits: Limits,
-) -> Result<(), StateError> {
-    if Some(&lease.grant) != grant.id() {
-        return Err(Refusal::Unfit("the grant of the lease").into());
-    }
-    let longest = work.now.min(lease.issued).plus(LONGEST_LEASE);
-    if lease.expires <= work.now || lease.expires > ends || lease.expires > longest {
-        return Err(Refusal::Unfit("the time of the lease").into());
-    }
-    if lease.audience.iter().any(|it| !grant.audience.contains(it)) {
-        return Err(Refusal::Unfit("the audience of the lease").into());
-    }
-    let (person, task) = (
-        grant.chain.person.as_str(),
-        grant.task().map(TaskId::as_str),
-    );
-    let count = "SELECT count(*) FROM leases WHERE tenant = ? AND person = ? AND task = ? AND expires > ? AND ended IS NULL";
-    let params = params![work.tenant, person, task, row::nanos(work.now)];
-    let live: u32 = work
-        .db
-        .prepare_cached(count)?
-        .query_row(params, row::number)?;
-    if live >= limits.leases {
-        let limit = limits.leases;
-        return Err(Refusal::TooManyTokens { limit }.into());
-    }
-    let insert = "INSERT INTO leases (tenant, token, \"grant\", person, task, audience, issued, expires) \
-                  VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-    let kept = work.db.prepare_cached(insert)?.execute(params![
-        work.tenant,
-        lease.token.as_str(),
-        lease.grant.as_str(),
-        person,
-        task,
-        row::written(&lease.audience),
-        row::nanos(lease.issued),
-        row::nanos(lease.expires),
-    ]);
-    taken(kept, "a token's id that is taken")
-}
-
 /// A primary key that is there already is a mistake of whoever made the id, not of the engine.
-fn taken(kept: rusqlite::Result<usize>, what: &'static str) -> Result<(), StateError> {
+pub(super) fn taken(kept: rusqlite::Result<usize>, what: &'static str) -> Result<(), StateError> {
     match kept {
         Ok(_) => Ok(()),
         Err(error)
@@ -320,7 +248,7 @@ fn granted(
         return Ok(None);
     };
     let lease = match token {
-        Some(token) => find_lease(work, token)?,
+        Some(token) => leases::find(work, token)?,
         None => None,
     };
     Ok(Some(Granted { grant, lease }))
@@ -333,24 +261,6 @@ pub(super) fn find(work: &Work<'_>, id: &GrantId) -> Result<Option<Grant>, State
     );
     let mut select = work.db.prepare_cached(&select)?;
     let found = select.query_row(params![work.tenant, id.as_str()], row::grant);
-    Ok(found.optional()?)
-}
-
-pub(super) fn leased(work: &Work<'_>, token: &TokenId, whose: &Whose) -> Result<Lease, StateError> {
-    let missing = Refusal::NotFound(Level::Token);
-    let lease = find_lease(work, token)?.ok_or(missing.clone())?;
-    let grant = find(work, &lease.grant)?;
-    let theirs = grant.is_some_and(|it| whose.finds(&it.chain.person));
-    theirs.then_some(lease).ok_or_else(|| missing.into())
-}
-
-fn find_lease(work: &Work<'_>, token: &TokenId) -> Result<Option<Lease>, StateError> {
-    let select = format!(
-        "SELECT {} FROM leases WHERE tenant = ? AND token = ?",
-        row::LEASE
-    );
-    let mut select = work.db.prepare_cached(&select)?;
-    let found = select.query_row(params![work.tenant, token.as_str()], row::lease);
     Ok(found.optional()?)
 }
 

@@ -10,6 +10,7 @@ mod end;
 mod file;
 mod grants;
 mod ground;
+mod leases;
 mod requests;
 mod revoked;
 mod row;
@@ -185,7 +186,7 @@ impl StateStore for Embedded {
         request: Option<Request>,
     ) -> Result<Kept<Lease>, StateError> {
         self.writer
-            .call(move |work| grants::lease(work, lease, limits, request.as_ref()))
+            .call(move |work| leases::lease(work, lease, limits, request.as_ref()))
             .await
     }
 
@@ -211,7 +212,7 @@ impl StateStore for Embedded {
     }
 
     async fn leased(&self, token: TokenId, whose: Whose) -> Result<Lease, StateError> {
-        self.read(move |work| grants::leased(work, &token, &whose))
+        self.read(move |work| leases::leased(work, &token, &whose))
             .await
     }
 

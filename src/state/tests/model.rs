@@ -112,7 +112,7 @@ impl Made {
             Step::Task(session, above) => self.task(session, above).await,
             Step::Delegate(task, parent) => self.delegate(task, parent).await,
             Step::Lease(grant) if !self.grants.is_empty() => {
-                self.lease(grant % self.grants.len()).await
+                self.lease(grant % self.grants.len()).await;
             }
             Step::EndSession(at) if !self.sessions.is_empty() => {
                 let at = at % self.sessions.len();
