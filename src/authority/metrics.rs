@@ -65,7 +65,12 @@ impl Metrics {
             accept_errors: Counter::default(),
             logins: Family::default(),
         };
-        for result in [Login::Success, Login::Wrong, Login::TooOften, Login::Refused] {
+        for result in [
+            Login::Success,
+            Login::Wrong,
+            Login::TooOften,
+            Login::Refused,
+        ] {
             // There from the start, so that the first failure is seen as a change.
             drop(metrics.logins.get_or_create(&LoginLabels::from(result)));
         }
