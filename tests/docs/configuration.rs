@@ -314,6 +314,7 @@ fn what_reloads_and_what_needs_a_restart_is_as_listed() {
         ("humans", DORA),
         ("policy", "policy: {path: a/b}"),
         ("audit", "audit: {queue: 7}"),
+        ("state", "state: memory"),
         ("limits", "limits: {workers: 7}"),
         ("telemetry", "telemetry: {log: {level: debug}}"),
     ];
