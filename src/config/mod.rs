@@ -251,11 +251,11 @@ impl Config {
             );
             RouteTable::default()
         });
+        let of_people = raw.of_people();
         let Some(trust_domain) = raw.trust_domain.filter(|_| problems.is_empty()) else {
             return Err(problems);
         };
         let of_delegation = raw.delegation.warnings(&raw.agents);
-        let of_people = raw.of_people();
         let delegation = raw.delegation.build();
         let agents = delegation.agents(&raw.agents);
         let mut warnings = warnings(&raw.tiers, &agents, &raw.workloads, &routes);

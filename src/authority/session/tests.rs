@@ -152,7 +152,7 @@ async fn who_knows_the_password_has_a_session_until_they_log_out() {
     assert_eq!(login["session_id"], session.id.as_str());
 
     let ended = bench.close(&handle).await.unwrap();
-    assert_eq!(ended.sessions, [session.id.clone()]);
+    assert_eq!(ended.sessions.first(), Some(&session.id));
     assert_eq!(code(bench.resolve(&handle).await), "SESSION_INVALID");
     // The answer may have been lost.
     assert_eq!(bench.close(&handle).await.unwrap(), Ended::default());
