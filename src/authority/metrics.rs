@@ -43,6 +43,18 @@ struct CheckLabels {
     mode: &'static str,
 }
 
+impl From<Login> for LoginLabels {
+    fn from(login: Login) -> Self {
+        let result = match login {
+            Login::Success => "success",
+            Login::Wrong => "wrong",
+            Login::TooOften => "too_often",
+            Login::Refused => "refused",
+        };
+        Self { result }
+    }
+}
+
 impl Metrics {
     /// Creates the metrics and makes them visible in `registry`.
     pub fn new(registry: &mut Registry) -> Self {
@@ -53,6 +65,15 @@ impl Metrics {
             accept_errors: Counter::default(),
             logins: Family::default(),
         };
+        for result in [
+            Login::Success,
+            Login::Wrong,
+            Login::TooOften,
+            Login::Refused,
+        ] {
+            // There from the start, so that the first failure is seen as a change.
+            drop(metrics.logins.get_or_create(&LoginLabels::from(result)));
+        }
         registry.register(
             "attache_logins",
             "Logins of people, by result (success, wrong, too_often, refused)",
@@ -83,13 +104,7 @@ impl Metrics {
 
     /// Counts a login.
     pub(super) fn login(&self, result: Login) {
-        let result = match result {
-            Login::Success => "success",
-            Login::Wrong => "wrong",
-            Login::TooOften => "too_often",
-            Login::Refused => "refused",
-        };
-        self.logins.get_or_create(&LoginLabels { result }).inc();
+        self.logins.get_or_create(&result.into()).inc();
     }
 
     /// Counts a decision.

@@ -242,31 +242,7 @@ impl Config {
         problems.extend(context_problems(&raw.context));
         problems.extend(raw.strangers());
         problems.extend(raw.unshown());
-        let production = raw.mode == Mode::Production;
-        let of_delegation = raw.delegation.problems();
-        problems.extend(
-            of_delegation
-                .into_iter()
-                .map(|(path, what)| Problem::new(path, what)),
-        );
-        let of_policy = raw.policy.problems(production);
-        problems.extend(
-            of_policy
-                .into_iter()
-                .map(|(path, what)| Problem::new(path, what)),
-        );
-        let mut of_humans = raw.humans.problems(production, &raw.roles);
-        if of_humans.is_empty() && known == KnownPasswords::Refused {
-            // Not where they are refused anyway: each takes a while.
-            of_humans = raw.humans.known_passwords();
-        }
-        problems.extend(
-            of_humans
-                .into_iter()
-                .map(|(path, what)| Problem::new(path, what)),
-        );
-        let of_audit = raw.audit.contradiction();
-        problems.extend(of_audit.map(|what| Problem::new("audit.mode", what)));
+        problems.extend(raw.of_sections(known));
         let routes = RouteTable::compile(&raw.routes).unwrap_or_else(|faults| {
             problems.extend(
                 faults
@@ -275,6 +251,7 @@ impl Config {
             );
             RouteTable::default()
         });
+        let of_people = raw.of_people();
         let Some(trust_domain) = raw.trust_domain.filter(|_| problems.is_empty()) else {
             return Err(problems);
         };
@@ -287,12 +264,7 @@ impl Config {
                 .into_iter()
                 .map(|(path, what)| Problem::new(path, what)),
         );
-        if raw.state.is_none() && !raw.humans.local.is_empty() {
-            let advice = "nobody can log in without `state`; add `state: memory`, or a file";
-            warnings.push(Problem::new("humans.local", advice));
-        }
-        let of_roles = raw.roles.warnings().into_iter();
-        warnings.extend(of_roles.map(|(role, it)| Problem::new(format!("roles.{role}"), it)));
+        warnings.extend(of_people);
         warnings.extend(
             raw.listen
                 .warnings(&raw.identity, &raw.tls, raw.policy.credential()),
@@ -356,6 +328,42 @@ fn not_yaml(message: &str) -> Problem {
 }
 
 impl Raw {
+    /// What sections find wrong with themselves.
+    fn of_sections(&self, known: KnownPasswords) -> Vec<Problem> {
+        let production = self.mode == Mode::Production;
+        let of_delegation = self.delegation.problems().into_iter();
+        let of_policy = self.policy.problems(production).into_iter();
+        let mut of_humans = self.humans.problems(production, &self.roles);
+        if of_humans.is_empty() && known == KnownPasswords::Refused {
+            // Not where they are refused anyway: each takes a while.
+            of_humans = self.humans.known_passwords();
+        }
+        let of_delegation = of_delegation.map(|(path, what)| Problem::new(path, what));
+        let of_policy = of_policy.map(|(path, what)| Problem::new(path, what));
+        let of_humans = of_humans.into_iter();
+        let of_humans = of_humans.map(|(path, what)| Problem::new(path, what));
+        let of_audit = self.audit.contradiction();
+        let of_audit = of_audit.map(|what| Problem::new("audit.mode", what));
+        of_delegation
+            .chain(of_policy)
+            .chain(of_humans)
+            .chain(of_audit)
+            .collect()
+    }
+
+    /// What is without effect of roles and users.
+    fn of_people(&self) -> Vec<Problem> {
+        let of_roles = self.roles.warnings().into_iter();
+        let mut warnings: Vec<_> = of_roles
+            .map(|(role, it)| Problem::new(format!("roles.{role}"), it))
+            .collect();
+        if self.state.is_none() && !self.humans.local.is_empty() {
+            let advice = "nobody can log in without `state`; add `state: memory`, or a file";
+            warnings.push(Problem::new("humans.local", advice));
+        }
+        warnings
+    }
+
     /// The entry of `tls` that policy is asked with, where it is not there.
     fn unshown(&self) -> Option<Problem> {
         let name = self.policy.credential()?;

@@ -28,6 +28,7 @@ mod opa;
 mod paths;
 mod reload;
 mod rotation;
+mod sessions;
 mod shutdown;
 mod start;
 mod strict;

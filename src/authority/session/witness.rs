@@ -1,5 +1,7 @@
 //! What the records of sessions say. No address, no password, no credential: a person is their id, a session is its id.
 
+use std::sync::Arc;
+
 use crate::audit::{Actor, Details, EventType, Mandate, Outcome, Record, Source, Subject, Text};
 use crate::delegation::{PersonId, Session};
 use crate::identity::Peer;
@@ -11,7 +13,7 @@ pub(super) fn login(peer: &Peer, session: &Session) -> Record {
     let methods = session.authentication.methods.iter();
     let methods: Vec<_> = methods.map(|it| Text::from(it.as_str())).collect();
     let details = Details::default()
-        .with("issuer", Text::from(session.person.issuer.clone()))
+        .with("issuer", Text::from(Arc::clone(&session.person.issuer)))
         .with("amr", methods)
         .with("expires", session.expires.to_string());
     of_session(EventType::HumanLogin, Some(peer), session, details)

@@ -14,7 +14,7 @@ use crate::state::Handle;
 /// Where the session is kept.
 #[derive(Debug, Args)]
 pub(super) struct SessionFile {
-    /// File that keeps the session [default: attache/session in $XDG_STATE_HOME or ~/.local/state]
+    /// File that keeps the session [default: attache/session below `$XDG_STATE_HOME` or ~/.local/state]
     #[arg(long, value_name = "FILE", env = "ATTACHE_SESSION_FILE")]
     session_file: Option<PathBuf>,
 }

@@ -24,7 +24,7 @@ pub(in crate::cli) struct Login {
     /// Your address, as alice@example.com
     #[arg(value_name = "EMAIL")]
     email: Email,
-    /// Unix socket of attache, one of listen.ext_authz
+    /// Unix socket of attache, one of `listen.ext_authz`
     #[arg(
         long,
         value_name = "ADDRESS",

@@ -78,7 +78,7 @@ impl SessionService for People {
         let (deadline, peer) = (until(&call), Proxy::of(call.extensions()).peer());
         let login = wire::login(call.into_inner())?;
         let opened = self.sessions.open(&peer, login, deadline).await;
-        let opened = opened.map_err(refused)?;
+        let opened = opened.map_err(|it| refused(&it))?;
         Ok(Response::new(CreateSessionResponse {
             session: Some(self.told(&opened.session)),
             session_token: opened.handle.reveal(),
@@ -94,7 +94,7 @@ impl SessionService for People {
         let id = wire::name(&call.get_ref().name)?;
         let sessions = &self.sessions;
         let found = sessions.get(&peer, handle.as_ref(), id, deadline).await;
-        let found = found.map_err(refused)?;
+        let found = found.map_err(|it| refused(&it))?;
         Ok(Response::new(self.told(&found)))
     }
 
@@ -107,7 +107,7 @@ impl SessionService for People {
         let id = wire::name(&call.get_ref().name)?;
         let sessions = &self.sessions;
         let ended = sessions.close(&peer, handle.as_ref(), id, deadline).await;
-        let ended = ended.map_err(refused)?;
+        let ended = ended.map_err(|it| refused(&it))?;
         Ok(Response::new(wire::ended(&ended)))
     }
 }
@@ -135,9 +135,9 @@ fn credential(metadata: &MetadataMap) -> Option<Handle> {
         .then(|| token.trim_start_matches(' ').parse().ok())?
 }
 
-fn refused(refusal: SessionRefusal) -> Status {
+fn refused(refusal: &SessionRefusal) -> Status {
     let told = Refused::new(refusal.code(), refusal.to_string());
-    let told = match &refusal {
+    let told = match refusal {
         SessionRefusal::TooOften { wait } => told.retry_in(*wait),
         SessionRefusal::NoUsers => told.until("CONFIGURATION", "humans.local"),
         SessionRefusal::Unavailable(source) => {
