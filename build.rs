@@ -37,12 +37,22 @@ fn envoy() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Our own services, with clients.
 fn attache() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["attache/v1/authorization.proto", "attache/v1/session.proto"];
+    let files = [
+        "attache/v1/authorization.proto",
+        "attache/v1/session.proto",
+        "attache/v1/delegation.proto",
+    ];
     let descriptors = protox::compile(files, ["proto"])?;
     tonic_prost_build::configure()
         .build_transport(false)
         // They hold secrets, and show themselves by hand.
-        .skip_debug(["attache.v1.DevPassword", "attache.v1.CreateSessionResponse"])
+        .skip_debug([
+            "attache.v1.DevPassword",
+            "attache.v1.CreateSessionResponse",
+            "attache.v1.DelegateRequest",
+            "attache.v1.IssuedToken",
+            "attache.v1.CheckPermissionRequest",
+        ])
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -12,10 +12,10 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::lifecycle::{Readiness, Shutdown};
 
-use super::{AUTHORIZATION, EXT_AUTHZ, SESSIONS};
+use super::{AUTHORIZATION, DELEGATION, EXT_AUTHZ, SESSIONS};
 
 /// The services that health checks may ask for.
-pub const HEALTH_SERVICES: [&str; 7] = [
+pub const HEALTH_SERVICES: [&str; 8] = [
     "",
     "liveness",
     "readiness",
@@ -23,6 +23,7 @@ pub const HEALTH_SERVICES: [&str; 7] = [
     EXT_AUTHZ,
     AUTHORIZATION,
     SESSIONS,
+    DELEGATION,
 ];
 
 /// What a health check learns.

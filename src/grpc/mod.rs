@@ -1,5 +1,5 @@
-//! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs and `SessionService` for people, and the
-//! [`Services`] that workloads and people reach.
+//! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs, `SessionService` for people and
+//! `DelegationService` for both, and the [`Services`] that workloads and people reach.
 //!
 //! Turns wire messages into attache's own words and back; decides nothing itself. On `ext_authz` every fault on the way
 //! becomes an explicit denial ([`rescue`]), elsewhere an error of the call ([`guard`]); connections and messages are
@@ -10,6 +10,7 @@ mod attributes;
 mod authorization;
 mod connection;
 mod deadline;
+mod delegation;
 mod ext_authz;
 mod guard;
 mod health;
@@ -30,17 +31,22 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::authority::{Authority, Sessions};
+use crate::authority::{Authority, Mandates, Sessions};
 use crate::lifecycle::Shutdown;
 use crate::socket::{Address, Bound};
 
 pub use authorization::{AddressError, AuthorizationClient};
+pub use delegation::{
+    DelegationClient, DelegationClientError, EndedInfo, GrantInfo, HandoverInfo, HandoverWanted,
+    MandateRef, PermissionInfo, TaskInfo, TokenInfo,
+};
 pub use health::{HEALTH_SERVICES, HealthClientError, ServingStatus, health_routes, query_health};
 pub use limits::Limits;
 pub use rehearsal::{Rehearsal, RehearsalError, RequestFlags};
 pub use services::{LONGEST_CALL, MeshServer, Services};
 pub use session::{SessionClient, SessionClientError, SessionInfo};
 
+use delegation::Handovers;
 use ext_authz::ExtAuthz;
 use proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use rescue::{Door, RescueLayer};
@@ -51,6 +57,8 @@ use session::People;
 pub const EXT_AUTHZ: &str = "envoy.service.auth.v3.Authorization";
 /// The name of our own service of decisions, as health checks ask for it.
 pub const AUTHORIZATION: &str = authorization::NAME;
+/// The name of the service of mandates, as health checks ask for it.
+pub const DELEGATION: &str = delegation::NAME;
 /// The name of the service of sessions, as health checks ask for it.
 pub const SESSIONS: &str = session::NAME;
 
@@ -65,6 +73,7 @@ pub struct ExtAuthzServer {
     /// Calls of programs may take long, and must not take a proxy's place.
     inquiries: Arc<Semaphore>,
     people: Option<People>,
+    handovers: Option<Handovers>,
 }
 
 impl ExtAuthzServer {
@@ -78,6 +87,7 @@ impl ExtAuthzServer {
             authority,
             limits,
             people: None,
+            handovers: None,
         }
     }
 
@@ -86,6 +96,15 @@ impl ExtAuthzServer {
     pub fn with_sessions(self, sessions: Option<Arc<Sessions>>) -> Self {
         Self {
             people: sessions.map(People::new),
+            ..self
+        }
+    }
+
+    /// The same, with mandates, where there are any.
+    #[must_use]
+    pub fn with_mandates(self, mandates: Option<Arc<Mandates>>) -> Self {
+        Self {
+            handovers: mandates.map(Handovers::new),
             ..self
         }
     }
@@ -112,6 +131,10 @@ impl ExtAuthzServer {
             Address::Unix { .. } => self.people.map(|people| people.service()),
             Address::Tcp(_) => None,
         };
+        let mandates = match bound.address() {
+            Address::Unix { .. } => self.handovers.map(|handovers| handovers.service()),
+            Address::Tcp(_) => None,
+        };
         let check = ExtAuthz::new(self.authority, self.limits.request_timeout);
         let service =
             AuthorizationServer::new(check).max_decoding_message_size(self.limits.message_bytes());
@@ -122,6 +145,7 @@ impl ExtAuthzServer {
             .add_service(service)
             .add_optional_service(decisions)
             .add_optional_service(sessions)
+            .add_optional_service(mandates)
             .serve_with_incoming_shutdown(connections, async move { shutdown.draining().await })
             .await
             .map_err(io::Error::other)
