@@ -12,6 +12,7 @@ use super::sink::Sink;
 use super::stdout::Stream;
 use super::{AuditError, Auditor, Origin, Setup, WriterHandle, start};
 use crate::clock::Clock;
+use crate::identity::SpiffePattern;
 
 /// Where records go and how many may wait.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -23,6 +24,8 @@ pub struct Config {
     /// How many allowances, and besides how many other records, may wait to be written: 1 to 1000000. What comes when
     /// that many wait is counted and lost, and an `audit.gap` says so. Default 8192.
     pub queue: Capacity,
+    /// SPIFFE IDs of workloads that may read the trail, in the grammar of `identity.peps`. Agents never may. Default: none.
+    pub readers: Vec<SpiffePattern>,
 }
 
 /// At least one sink.
@@ -72,7 +75,12 @@ impl Config {
         rng: impl Rng + Send + 'static,
         registry: &mut Registry,
     ) -> Result<(Auditor, WriterHandle), AuditError> {
-        let Self { sinks, queue } = self;
+        // Who may read changes nothing about what is written.
+        let Self {
+            sinks,
+            queue,
+            readers: _,
+        } = self;
         let Sinks { first, others } = sinks;
         let first = first.open(base)?;
         let others = others

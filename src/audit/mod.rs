@@ -32,6 +32,7 @@ mod repeat;
 mod sink;
 mod status;
 mod stdout;
+mod tap;
 mod text;
 mod trail;
 mod verify;
@@ -58,6 +59,7 @@ pub use record::{
 pub use sink::{Batch, Found, LastRecord, Sink};
 pub use status::Health;
 pub use stdout::Stream;
+pub use tap::{Seen, Watcher};
 pub use text::Text;
 pub use trail::{Cursor, Filter, Order, Page, Span, Tasks, Trace, Trail, TrailError};
 pub use verify::{Broken, Flaw, Head, Predecessor, Summary, Verifier, verify};
@@ -141,6 +143,7 @@ pub fn start(
         .map(|sink| sink.found())
         .collect();
     let opening = itself::started(nonce, &found);
+    let writer_id = Arc::clone(&origin.writer);
     let chain = Chain::new(origin.writer, origin.tenant, nonce, rng);
     let first = Outlet::new(first, &metrics);
     let relays = others
@@ -150,6 +153,7 @@ pub fn start(
         .map_err(AuditError::Thread)?;
     let capacity = capacity.max(1);
     let (handle, outtake, status) = queue::queue(capacity, clock, metrics);
+    status.tap.belongs_to(&writer_id);
     let writer = Writer::new(outtake, capacity, status, chain, first, relays);
     thread::Builder::new()
         .name("audit".to_owned())

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::metrics::Metrics;
+use super::tap::Tap;
 use crate::clock::{Clock, Timestamp};
 
 /// How the witness is.
@@ -34,6 +35,7 @@ pub(super) struct Status {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) refusals_lost: Loss,
     pub(super) allowances_lost: Loss,
+    pub(super) tap: Tap,
     failing: Mutex<Option<(Timestamp, String)>>,
     under_way: Mutex<Option<UnderWay>>,
     stopped: AtomicBool,
@@ -76,6 +78,7 @@ impl Status {
             clock,
             refusals_lost: Loss::default(),
             allowances_lost: Loss::default(),
+            tap: Tap::new(),
             failing: Mutex::new(None),
             under_way: Mutex::new(None),
             stopped: AtomicBool::new(false),

@@ -238,7 +238,7 @@ impl Drop for Attempt<'_> {
 }
 
 /// A peer as records name it; nobody for one that can't be trusted.
-fn asking(peer: &Peer) -> Option<audit::Pep> {
+pub(super) fn asking(peer: &Peer) -> Option<audit::Pep> {
     match peer {
         Peer::Unix { uid } => Some(audit::Pep::Unix { uid: *uid }),
         // Trusted without a certificate, it can only have come over loopback.

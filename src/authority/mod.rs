@@ -16,6 +16,7 @@ mod inquiry;
 mod metrics;
 mod provider;
 mod question;
+mod reading;
 mod rules;
 
 pub use check::Authority;
@@ -27,6 +28,7 @@ pub use inquiry::{INQUIRY_TIME, Inquiry, LONGEST_INQUIRY};
 pub use metrics::Metrics;
 pub use provider::{AuthorizationProvider, AuthzDecision};
 pub use question::{Attributes, HeaderProblem, Headers, HttpRequest, Question};
+pub use reading::Reader;
 pub use rules::{ContextNames, Rules};
 
 pub use crate::policy::{Deadline, Shaping};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::identity::{Identifier, PepRules};
+use crate::identity::{Identifier, PepRules, SpiffePattern};
 use crate::operation::{Fallback, RouteTable};
 use crate::permission::{AgentList, TierTable, WorkloadGrants};
 use crate::policy::InputForm;
@@ -17,6 +17,8 @@ pub struct Rules {
     pub identifier: Identifier,
     /// Which callers are agents.
     pub agents: AgentList,
+    /// Which workloads may read the audit trail; agents never may.
+    pub readers: Vec<SpiffePattern>,
     /// What workloads may do on their own account.
     pub workloads: WorkloadGrants,
     /// Which operation a request is.

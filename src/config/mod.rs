@@ -201,7 +201,7 @@ impl Config {
             let advice = "not a mapping of keys; begin with `trust_domain: example.org`";
             return Err(vec![Problem::new("", advice)]);
         }
-        let raw: Raw = collect::read_all(value)?;
+        let mut raw: Raw = collect::read_all(value)?;
         let mut problems = raw.listen.problems(&raw.identity, &raw.tls);
         if raw.trust_domain.is_none() {
             let advice = "missing; write the mesh's trust domain, as `trust_domain: example.org`";
@@ -213,6 +213,7 @@ impl Config {
         problems.extend(context_problems(&raw.context));
         problems.extend(raw.strangers());
         problems.extend(raw.unshown());
+        problems.extend(raw.agents_that_read());
         let of_policy = raw.policy.problems(raw.mode == Mode::Production);
         problems.extend(
             of_policy
@@ -247,6 +248,8 @@ impl Config {
                 peps,
                 identifier,
                 agents: raw.agents,
+                // Who may read reloads live, what is written does not.
+                readers: std::mem::take(&mut raw.audit.readers),
                 workloads: raw.workloads.build(),
                 routes,
                 fallback: Fallback {
@@ -298,6 +301,21 @@ impl Raw {
         missing.then(|| Problem::new("policy.opa.tls", advice))
     }
 
+    /// Readers of the audit trail that are agents, or may be: they would be refused all the same.
+    fn agents_that_read(&self) -> Vec<Problem> {
+        let readers = self.audit.readers.iter().enumerate();
+        readers
+            .filter(|(_, readers)| self.agents.overlaps(readers))
+            .map(|(at, readers)| {
+                let advice = format!(
+                    "`{readers}` matches callers that `agents` matches, and agents never read the audit trail; \
+                     name readers that are no agents"
+                );
+                Problem::new(format!("audit.readers[{at}]"), advice)
+            })
+            .collect()
+    }
+
     /// Patterns of SPIFFE IDs that no accepted caller can have: a slip of the pen would turn agents into workloads.
     fn strangers(&self) -> Vec<Problem> {
         let Some(ours) = &self.trust_domain else {
@@ -312,6 +330,8 @@ impl Raw {
         let workloads = workloads.map(|(at, it)| (format!("workloads[{at}].match"), &it.callers));
         let hops = self.identity.xfcc_hops.iter().enumerate();
         let hops = hops.map(|(at, it)| (format!("identity.xfcc_hops[{at}]"), it));
+        let readers = self.audit.readers.iter().enumerate();
+        let readers = readers.map(|(at, it)| (format!("audit.readers[{at}]"), it));
         let servers = self.policy.servers().iter().enumerate();
         let servers = servers.map(|(at, it)| {
             let path = format!("policy.opa.spiffe_ids[{at}]");
@@ -320,6 +340,7 @@ impl Raw {
         agents
             .chain(workloads)
             .chain(hops)
+            .chain(readers)
             .map(|(path, pattern)| (path, pattern.trust_domain()))
             .chain(servers)
             .filter(|(_, name)| !accepted(name))
