@@ -61,7 +61,7 @@ pub use status::Health;
 pub use stdout::Stream;
 pub use tap::{Seen, Watcher};
 pub use text::Text;
-pub use trail::{Cursor, Filter, Order, Page, Span, Tasks, Trace, Trail, TrailError};
+pub use trail::{Cursor, Filter, JsonlTrail, Order, Page, Span, Tasks, Trace, Trail, TrailError};
 pub use verify::{Broken, Flaw, Head, Predecessor, Summary, Verifier, verify};
 
 use crate::clock::Clock;

@@ -3,13 +3,19 @@
 //! A trail only reads. What it gives out are the lines as their writers wrote them, so that whoever gets them can verify
 //! them; what a line means is read from its JSON. A trail that can't be read is an error, never an empty answer.
 
+mod jsonl;
+mod terms;
+
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use crate::clock::Timestamp;
 
 use super::record::{EventType, Outcome};
+
+pub use jsonl::JsonlTrail;
 
 /// Records that were written, for reading. Methods block: call them where that is fine.
 pub trait Trail: fmt::Debug + Send + Sync {
@@ -25,10 +31,14 @@ pub trait Trail: fmt::Debug + Send + Sync {
     ) -> Result<Page, TrailError>;
 
     /// Everything that was done by `name` or on its behalf: records whose actor or chain has it, and the records of the
-    /// tasks that those belong to, oldest first.
+    /// tasks that those belong to and of every task below them. The oldest `limit`, which is at least 1, oldest first.
     fn trace(&self, name: &str, limit: usize) -> Result<Trace, TrailError>;
 
-    /// Shows every line of `span` to `visit`, writer by writer, each in the order of its chain.
+    /// Shows every line of `span` to `visit`, until it breaks, in the order in which they were written: what
+    /// [`Verifier`](super::Verifier) asks for.
+    ///
+    /// What is stored and no record, such as a line that a crash cut off, is shown where it stands, but only to whoever
+    /// asks for everything.
     fn walk(
         &self,
         span: &Span,
@@ -127,10 +137,28 @@ pub struct Span {
 /// Why a trail can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TrailError {
-    /// The storage failed.
-    #[error("read the audit trail")]
-    Read(#[source] io::Error),
+    /// The storage failed, or is none.
+    #[error("read the audit trail `{path}`")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// What is stored is no record.
     #[error("the audit trail holds something that is no record: {0}")]
     NotARecord(String),
+}
+
+// === impl Span ===
+
+impl Span {
+    /// Whether the record `seq` of `writer` is part of this.
+    pub(super) fn holds(&self, writer: &str, seq: u64) -> bool {
+        let by_writer = self.writer.as_ref().is_none_or(|it| it == writer);
+        let begun = self.from_seq.is_none_or(|from| from <= seq);
+        let ended = self.to_seq.is_some_and(|to| to < seq);
+        by_writer && begun && !ended
+    }
 }
