@@ -37,7 +37,10 @@ fn envoy() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Our own services, with clients.
 fn attache() -> Result<(), Box<dyn std::error::Error>> {
-    let descriptors = protox::compile(["attache/v1/authorization.proto"], ["proto"])?;
+    let files = ["attache/v1/authorization.proto", "attache/v1/audit.proto"];
+    let descriptors = protox::compile(files, ["proto"])?;
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is set by cargo")?);
+    std::fs::write(out.join("attache.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .build_transport(false)
         .compile_fds(descriptors)?;

@@ -188,7 +188,13 @@ mod tests {
         assert_eq!(moment.to_string().parse(), Ok(moment));
         let offset = "2026-11-21T20:00:00.00000012+01:00".parse();
         assert_eq!(offset, Ok(moment));
-        for text in ["", "yesterday", "2026-11-21", "1969-12-31T23:59:59Z", "9999-01-01T00:00:00Z"] {
+        for text in [
+            "",
+            "yesterday",
+            "2026-11-21",
+            "1969-12-31T23:59:59Z",
+            "9999-01-01T00:00:00Z",
+        ] {
             assert!(text.parse::<Timestamp>().is_err(), "{text}");
         }
     }

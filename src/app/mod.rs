@@ -32,7 +32,7 @@ use crate::audit::{self, AuditError, Origin, WriterHandle};
 use crate::authority::{Authority, Metrics, Rules};
 use crate::clock::Clock;
 use crate::config::{Config, Fixed, Mode};
-use crate::grpc::{Services, health_routes};
+use crate::grpc::{Reading, Services, health_routes};
 use crate::http::{Health, serve_health};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::policy::{EngineKind, Judge, LoadError, Proof, Source};
@@ -272,9 +272,17 @@ impl App {
             notices: notices.clone(),
         };
         let probes_end = stopped.clone().cancelled_owned();
+        let reading = Reading::new(
+            Arc::clone(&authority),
+            witness.auditor(),
+            fixed.audit.trail(&fixed.base),
+            &fixed.limits,
+            shutdown.clone(),
+        );
         let services = Services::new(
             Arc::clone(&authority),
             fixed.limits.clone(),
+            reading.clone(),
             grpc_health.clone(),
         );
         tasks.spawn(serve_health(health, probes, grpc_health, probes_end));
@@ -304,6 +312,7 @@ impl App {
         let behind = Behind {
             authority,
             services,
+            reading,
             limits: fixed.limits,
             shutdown: shutdown.clone(),
         };

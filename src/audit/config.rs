@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::jsonl::Jsonl;
 use super::sink::Sink;
 use super::stdout::Stream;
-use super::{AuditError, Auditor, Origin, Setup, WriterHandle, start};
+use super::{AuditError, Auditor, JsonlTrail, Origin, Setup, Trail, WriterHandle, start};
 use crate::clock::Clock;
 use crate::identity::SpiffePattern;
 
@@ -97,7 +97,23 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What can be read back of the records: the first sink that can be. Relative paths start from `base`.
+    pub fn trail(&self, base: &Path) -> Option<Arc<dyn Trail>> {
+        let Sinks { first, others } = &self.sinks;
+        let mut sinks = [first].into_iter().chain(others);
+        sinks.find_map(|sink| sink.trail(base))
+    }
+}
+
 impl SinkConfig {
+    fn trail(&self, base: &Path) -> Option<Arc<dyn Trail>> {
+        match self {
+            Self::Stdout => None,
+            Self::Jsonl(path) => Some(Arc::new(JsonlTrail::new(vec![base.join(path)]))),
+        }
+    }
+
     fn open(self, base: &Path) -> Result<Box<dyn Sink>, AuditError> {
         match self {
             Self::Stdout => match Stream::stdout() {

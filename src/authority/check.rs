@@ -20,8 +20,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::identity::{Asker, Caller, CallerError, Claims, Peer, Pep, SpiffeId, Svid};
 use crate::operation::{self, Body, Host, NormalPath, Operation, PathProblem, Target, Unresolved};
 use crate::permission::{
-    Action, Approval, PolicyAnswer, Reason, Resource, Ruling, Standing, Structural, Tier, agents_tier,
-    decide,
+    Action, Approval, PolicyAnswer, Reason, Resource, Ruling, Standing, Structural, Tier,
+    agents_tier, decide,
 };
 use crate::policy::{
     Answer, Context, Deadline, ERROR_FALLBACK, Input, InputForm, PolicyEngine, PolicyError,

@@ -10,6 +10,7 @@ use super::decision::{Decision, Denial};
 use super::findings::Named;
 use super::rules::Rules;
 use crate::audit::{Actor, Details, EventType, Outcome, Pep as AskedBy, Record};
+use crate::clock::Timestamp;
 use crate::identity::{Asker, Peer, Pep, SpiffeId};
 use crate::permission::{AUDIT, Action, Reason, Resource, Standing};
 
@@ -23,6 +24,11 @@ pub struct Reader {
 }
 
 impl Authority {
+    /// The time that readers and records are judged by.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// As whom `peer` may read the audit trail at this moment. Ask again for whatever lasts.
     pub fn admit_reader(&self, peer: &Peer) -> Result<Reader, Denial> {
         let rules = self.rules();

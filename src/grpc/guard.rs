@@ -11,6 +11,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tonic::Status;
+use tonic::server::NamedService;
 use tower::{Layer, Service};
 
 /// Puts [`Guard`] around a service.
@@ -77,6 +78,10 @@ where
         }
         .boxed()
     }
+}
+
+impl<S: NamedService> NamedService for Guard<S> {
+    const NAME: &'static str = S::NAME;
 }
 
 #[cfg(test)]

@@ -12,16 +12,17 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::lifecycle::{Readiness, Shutdown};
 
-use super::{AUTHORIZATION, EXT_AUTHZ};
+use super::{AUDIT, AUTHORIZATION, EXT_AUTHZ};
 
 /// The services that health checks may ask for.
-pub const HEALTH_SERVICES: [&str; 6] = [
+pub const HEALTH_SERVICES: [&str; 7] = [
     "",
     "liveness",
     "readiness",
     "startup",
     EXT_AUTHZ,
     AUTHORIZATION,
+    AUDIT,
 ];
 
 /// What a health check learns.

@@ -1,5 +1,5 @@
-//! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs, and the [`Services`] that workloads and
-//! people reach.
+//! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs and `AuditService` for auditors, and the
+//! [`Services`] that workloads and people reach.
 //!
 //! Turns wire messages into attache's own words and back; decides nothing itself. On `ext_authz` every fault on the way
 //! becomes an explicit denial ([`rescue`]), elsewhere an error of the call ([`guard`]); connections and messages are
@@ -21,6 +21,7 @@ mod rescue;
 mod response;
 mod server;
 mod services;
+mod trail;
 
 use std::io;
 use std::sync::Arc;
@@ -37,6 +38,10 @@ pub use health::{HEALTH_SERVICES, HealthClientError, ServingStatus, health_route
 pub use limits::Limits;
 pub use rehearsal::{Rehearsal, RehearsalError, RequestFlags};
 pub use services::{LONGEST_CALL, MeshServer, Services};
+pub use trail::{
+    AuditClient, AuditClientError, ChainEnd, QueriedPage, Reading, StreamedEntry, TracedEntries,
+    Verified,
+};
 
 use ext_authz::ExtAuthz;
 use proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
@@ -47,9 +52,11 @@ use server::Entrance;
 pub const EXT_AUTHZ: &str = "envoy.service.auth.v3.Authorization";
 /// The name of our own service of decisions, as health checks ask for it.
 pub const AUTHORIZATION: &str = authorization::NAME;
+/// The name of the service that reads the audit trail, as health checks ask for it.
+pub const AUDIT: &str = trail::NAME;
 
-/// Serves `ext_authz` on sockets, and decisions for programs on those of them that are Unix sockets; shared by all
-/// listeners and workers.
+/// Serves `ext_authz` on sockets, and decisions for programs and the audit trail on those of them that are Unix sockets;
+/// shared by all listeners and workers.
 #[derive(Debug, Clone)]
 pub struct ExtAuthzServer {
     authority: Arc<Authority>,
@@ -58,6 +65,7 @@ pub struct ExtAuthzServer {
     entrance: Entrance,
     /// Calls of programs may take long, and must not take a proxy's place.
     inquiries: Arc<Semaphore>,
+    reading: Option<Reading>,
 }
 
 impl ExtAuthzServer {
@@ -70,6 +78,16 @@ impl ExtAuthzServer {
             inquiries: Arc::new(Semaphore::new(limits.max_in_flight)),
             authority,
             limits,
+            reading: None,
+        }
+    }
+
+    /// The same, with the audit trail to be read.
+    #[must_use]
+    pub fn reading(self, reading: Reading) -> Self {
+        Self {
+            reading: Some(reading),
+            ..self
         }
     }
 
@@ -83,13 +101,16 @@ impl ExtAuthzServer {
             time_limit: self.limits.request_timeout + STALL_MARGIN,
         };
         // On TCP, anything in the pod could ask about anybody.
-        let decisions = match bound.address() {
-            Address::Unix { .. } => Some(authorization::service(
-                Arc::clone(&self.authority),
-                &self.limits,
-                self.inquiries,
-            )),
-            Address::Tcp(_) => None,
+        let (decisions, trail) = match bound.address() {
+            Address::Unix { .. } => (
+                Some(authorization::service(
+                    Arc::clone(&self.authority),
+                    &self.limits,
+                    self.inquiries,
+                )),
+                self.reading.map(|it| it.service(&self.limits)),
+            ),
+            Address::Tcp(_) => (None, None),
         };
         let check = ExtAuthz::new(self.authority, self.limits.request_timeout);
         let service =
@@ -100,6 +121,7 @@ impl ExtAuthzServer {
             .layer(rescue)
             .add_service(service)
             .add_optional_service(decisions)
+            .add_optional_service(trail)
             .serve_with_incoming_shutdown(connections, async move { shutdown.draining().await })
             .await
             .map_err(io::Error::other)

@@ -32,6 +32,7 @@ use super::authorization;
 use super::guard::GuardLayer;
 use super::limits::Limits;
 use super::server::Entrance;
+use super::trail::Reading;
 
 /// The services, and what they are made from.
 #[derive(Debug, Clone)]
@@ -40,16 +41,23 @@ pub struct Services {
     limits: Limits,
     /// Decisions under way, over both kinds of listeners.
     inquiries: Arc<Semaphore>,
+    reading: Reading,
     health: axum::Router,
 }
 
 impl Services {
     /// Services within `limits`; `health` comes from [`health_routes`](super::health_routes).
-    pub fn new(authority: Arc<Authority>, limits: Limits, health: axum::Router) -> Self {
+    pub fn new(
+        authority: Arc<Authority>,
+        limits: Limits,
+        reading: Reading,
+        health: axum::Router,
+    ) -> Self {
         Self {
             inquiries: Arc::new(Semaphore::new(limits.max_in_flight)),
             authority,
             limits,
+            reading,
             health,
         }
     }
@@ -70,6 +78,8 @@ impl Services {
         // may not ask.
         Routes::from(guarded)
             .add_service(decisions)
+            // Guarded by itself, behind its own look at who may read.
+            .add_service(self.reading.service(&self.limits))
             .into_axum_router()
     }
 }

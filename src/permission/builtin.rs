@@ -33,8 +33,14 @@ mod tests {
     #[test]
     fn whatever_is_not_reading_the_audit_trail_is_forbidden() {
         for resource in ["audit", "audit/entries", "audit/entries/42"] {
-            for action in ["delete", "update", "append", "write", "purge", "READ", "reads"] {
-                assert_eq!(tier(resource, action), Tier::Forbidden, "{resource}:{action}");
+            for action in [
+                "delete", "update", "append", "write", "purge", "READ", "reads",
+            ] {
+                assert_eq!(
+                    tier(resource, action),
+                    Tier::Forbidden,
+                    "{resource}:{action}"
+                );
             }
             assert_eq!(tier(resource, "read"), Tier::Free);
         }

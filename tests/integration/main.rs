@@ -29,5 +29,6 @@ mod reload;
 mod rotation;
 mod shutdown;
 mod start;
+mod trail;
 mod wire;
 mod workload;

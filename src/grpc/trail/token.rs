@@ -49,7 +49,9 @@ struct At(String, String, u64);
 pub(super) enum TokenError {
     #[error("`page_token` is none of this method; begin again without it")]
     NotAToken,
-    #[error("`page_token` belongs to another filter or order; repeat those, or begin again without it")]
+    #[error(
+        "`page_token` belongs to another filter or order; repeat those, or begin again without it"
+    )]
     OtherQuestion,
 }
 
@@ -195,7 +197,8 @@ mod tests {
     #[test]
     fn a_stream_goes_on_by_number_where_it_was_live_and_by_place_where_it_was_not() {
         let bound = Bound::of(None, Order::Ascending);
-        let place = |live| StreamPlace::new(bound.clone(), cursor("5", "w", 7), "w".into(), 7, live);
+        let place =
+            |live| StreamPlace::new(bound.clone(), cursor("5", "w", 7), "w".into(), 7, live);
         for (record, live, history) in [
             (cursor("4", "w", 7), false, false),
             // Written late, with an earlier time.

@@ -39,12 +39,18 @@ pub(super) fn filter(asked: Option<&AuditFilter>) -> Result<Filter, Invalid> {
     } = asked;
     let event_types = event_types.iter().map(|name| {
         EventType::named(name).ok_or_else(|| {
-            Invalid(format!("`filter.event_types`: `{}` is no event type", name.escape_debug()))
+            Invalid(format!(
+                "`filter.event_types`: `{}` is no event type",
+                name.escape_debug()
+            ))
         })
     });
     let result = given(result).map(|name| {
         Outcome::named(&name).ok_or_else(|| {
-            Invalid(format!("`filter.result`: `{}` is no result", name.escape_debug()))
+            Invalid(format!(
+                "`filter.result`: `{}` is no result",
+                name.escape_debug()
+            ))
         })
     });
     let task = given(task).map(|task| {
@@ -55,7 +61,9 @@ pub(super) fn filter(asked: Option<&AuditFilter>) -> Result<Filter, Invalid> {
         }
     });
     if *task_exact && task.is_none() {
-        return Err(Invalid("`filter.task_exact` is set without `filter.task`".to_owned()));
+        return Err(Invalid(
+            "`filter.task_exact` is set without `filter.task`".to_owned(),
+        ));
     }
     Ok(Filter {
         actor: given(actor),
@@ -97,7 +105,10 @@ pub(super) fn asked(filter: &Filter) -> AuditFilter {
         actor: text(actor),
         subject: text(subject),
         chain_member: text(chain),
-        event_types: event_types.iter().map(|it| it.as_str().to_owned()).collect(),
+        event_types: event_types
+            .iter()
+            .map(|it| it.as_str().to_owned())
+            .collect(),
         task,
         task_exact,
         resource: text(resource),
@@ -121,7 +132,9 @@ pub(super) fn page_size(asked: i32) -> Result<usize, Invalid> {
     match usize::try_from(asked) {
         Ok(0) => Ok(PAGE),
         Ok(size) => Ok(size.min(MAX_PAGE)),
-        Err(_negative) => Err(Invalid(format!("`page_size`: {asked} is less than nothing"))),
+        Err(_negative) => Err(Invalid(format!(
+            "`page_size`: {asked} is less than nothing"
+        ))),
     }
 }
 
@@ -147,10 +160,16 @@ pub(super) fn details(mut details: Details, asked: Option<&AuditFilter>) -> Deta
         details = details.with("task_exact", true);
     }
     if !asked.event_types.is_empty() {
-        let names = asked.event_types.iter().map(|name| Text::from(name.as_str()));
+        let names = asked
+            .event_types
+            .iter()
+            .map(|name| Text::from(name.as_str()));
         details = details.with("event_types", names.collect::<Vec<_>>());
     }
-    for (name, time) in [("start_time", &asked.start_time), ("end_time", &asked.end_time)] {
+    for (name, time) in [
+        ("start_time", &asked.start_time),
+        ("end_time", &asked.end_time),
+    ] {
         if let Ok(Some(time)) = moment(name, time.as_ref()) {
             details = details.with(name, time.to_string());
         }
@@ -273,9 +292,15 @@ pub(super) fn unbroken(summary: Summary) -> VerifyAuditChainResponse {
     VerifyAuditChainResponse {
         unbroken: !empty,
         records: number(summary.records),
-        flaw: if empty { "there is no record".to_owned() } else { String::new() },
+        flaw: if empty {
+            "there is no record".to_owned()
+        } else {
+            String::new()
+        },
         flaw_line: 0,
-        heads: heads.map(|(writer, head)| chain_head(writer, &head)).collect(),
+        heads: heads
+            .map(|(writer, head)| chain_head(writer, &head))
+            .collect(),
         missing: missing.map(predecessor).collect(),
     }
 }
