@@ -612,6 +612,7 @@ async fn a_start_after_a_kill_reports_the_torn_line_and_the_gap() {
     let config = Config {
         sinks: vec![SinkConfig::Jsonl(path.clone())].try_into().unwrap(),
         queue: Capacity::default(),
+        readers: Vec::new(),
     };
     let rng = StdRng::seed_from_u64(4);
     let build = config.build(

@@ -225,6 +225,11 @@ impl From<Status> for AuditClientError {
 }
 
 impl AuditClientError {
+    /// A stream that ended without a word.
+    pub fn ended() -> Self {
+        Status::unavailable("the stream ended").into()
+    }
+
     /// Whether the same call may work later: the server stops, is overloaded, or the connection was lost.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Call { passing: true, .. })

@@ -1,37 +1,31 @@
-//! `attache audit`: what an auditor does with the trail, without the process that wrote it.
+//! `attache audit verify`: whether a trail is as its writers left it.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
 use crate::audit::{Broken, Flaw, Predecessor, Summary, Verifier};
+use crate::grpc::{ChainEnd, Verified};
 
-use super::complain;
+use super::super::{complain, small_runtime};
+use super::source::{Source, SourceFlags};
 
-/// Work on an audit trail
+/// Verify that records are as their writers left them
 #[derive(Debug, Args)]
-pub(super) struct Audit {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Verify that files of JSON lines are as their writers left them
-    #[command(after_help = "\
+#[command(after_help = "\
 Give rotated files oldest first. A cut-off end can't be seen in the files themselves: compare the printed heads \
 with ones noted earlier. Nor can it be seen whether runs before the first were removed or rotated away: what the \
 first run follows is printed as `not read`.
 
+A running attache says of its own trail what it finds there: whoever doubts the machine reads a copy of the files.
+
 Exit code: 0 unbroken, 1 broken, empty or not readable.")]
-    Verify {
-        /// Files written by the `jsonl` sink
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
+pub(super) struct Verify {
+    #[command(flatten)]
+    source: SourceFlags,
 }
 
 /// Why a trail can't be called unbroken.
@@ -50,22 +44,38 @@ enum VerifyError {
         #[source]
         source: Flaw,
     },
+    #[error("line {line} is broken: {flaw}")]
+    Remote { line: u64, flaw: String },
     #[error("nothing to verify: no record in the given files")]
     Empty,
 }
 
-impl Audit {
+impl Verify {
     pub(super) fn run(self) -> ExitCode {
-        let Command::Verify { files } = self.command;
-        match verify(&files) {
-            Ok(summary) => {
-                print(&summary);
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                complain(&error);
-                ExitCode::FAILURE
-            }
+        let source = &self.source;
+        if !source.files().is_empty() {
+            return told(verify(source.files()).map(|summary| print(&summary)));
+        }
+        match source.open() {
+            Ok(Source::Running(client)) => match small_runtime() {
+                Ok(runtime) => match runtime.block_on(client.verify(None)) {
+                    Ok(verified) => told(print_remote(&verified)),
+                    Err(error) => told(Err(source.failed(error))),
+                },
+                Err(code) => code,
+            },
+            Ok(Source::Files(_)) => told(Err(VerifyError::Empty)),
+            Err(error) => told(Err(error)),
+        }
+    }
+}
+
+fn told<E: std::error::Error>(done: Result<(), E>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
         }
     }
 }
@@ -139,6 +149,33 @@ fn print(summary: &Summary) {
             head.hash.as_str()
         );
     }
+}
+
+/// What a running attache found in its own trail.
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn print_remote(verified: &Verified) -> Result<(), VerifyError> {
+    if let Some((flaw, line)) = verified.flaw.clone() {
+        return Err(VerifyError::Remote { line, flaw });
+    }
+    let (records, writers) = (verified.records, verified.heads.len());
+    println!("unbroken: {records} records of {writers} writers");
+    for ChainEnd {
+        writer, seq, hash, ..
+    } in &verified.missing
+    {
+        println!("{writer} seq={seq} hash={hash} not read: the first run follows it");
+    }
+    for ChainEnd {
+        writer,
+        seq,
+        hash,
+        stopped,
+    } in &verified.heads
+    {
+        let end = if *stopped { "stopped" } else { "open" };
+        println!("{writer} seq={seq} hash={hash} {end}");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
