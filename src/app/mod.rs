@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::audit::{self, AuditError, Origin, WriterHandle};
+use crate::audit::{self, AuditError, Origin, Trail, TrailError, WriterHandle};
 use crate::authority::{Authority, Metrics, Rules};
 use crate::clock::Clock;
 use crate::config::{Config, Fixed, Mode};
@@ -57,6 +57,7 @@ pub struct App {
     credentials: Arc<Credentials>,
     renewals: Vec<Renewal>,
     witness: WriterHandle,
+    trail: Option<Arc<dyn Trail>>,
     registry: Arc<Mutex<Registry>>,
     readiness: Readiness,
     notices: Notices,
@@ -76,6 +77,9 @@ pub enum StartError {
     /// The audit trail can be opened and takes no records.
     #[error("the audit trail took no record within {}; look at the first of audit.sinks", humantime::format_duration(*.0))]
     AuditTimeout(Duration),
+    /// The audit trail can't be read back.
+    #[error("cannot read the audit trail back; look at audit.sinks")]
+    Trail(#[source] TrailError),
     /// A socket can't be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -114,7 +118,11 @@ impl StartError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Policy(_) | Self::NoCredential(_) => 2,
-            Self::Audit(_) | Self::AuditTimeout(_) | Self::Bind(_) | Self::BindHealth { .. } => 1,
+            Self::Audit(_)
+            | Self::AuditTimeout(_)
+            | Self::Trail(_)
+            | Self::Bind(_)
+            | Self::BindHealth { .. } => 1,
         }
     }
 }
@@ -177,6 +185,8 @@ impl App {
             .build(&fixed.base, origin, Arc::clone(&clock), rng, &mut registry)
             .map_err(StartError::Audit)?;
         witness::prove(&auditor).await?;
+        let trail = fixed.audit.trail(&fixed.base).transpose();
+        let trail = trail.map_err(StartError::Trail)?.map(Arc::from);
         let judge = judge(source, &fixed, &mut registry);
         judge.report_to(circuit_witness(auditor.clone(), notices.clone()));
         let metrics = Metrics::new(&mut registry);
@@ -218,6 +228,7 @@ impl App {
             credentials,
             renewals,
             witness,
+            trail,
             registry: Arc::new(Mutex::new(registry)),
             readiness,
             notices,
@@ -256,6 +267,7 @@ impl App {
             credentials,
             renewals,
             witness,
+            trail,
             registry,
             readiness,
             notices,
@@ -275,7 +287,7 @@ impl App {
         let reading = Reading::new(
             Arc::clone(&authority),
             witness.auditor(),
-            fixed.audit.trail(&fixed.base),
+            trail,
             &fixed.limits,
             shutdown.clone(),
         );

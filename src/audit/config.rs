@@ -9,8 +9,10 @@ use serde::Deserialize;
 
 use super::jsonl::Jsonl;
 use super::sink::Sink;
+use super::sqlite::{Sqlite, SqliteTrail};
 use super::stdout::Stream;
-use super::{AuditError, Auditor, JsonlTrail, Origin, Setup, Trail, WriterHandle, start};
+use super::trail::{JsonlTrail, Trail, TrailError};
+use super::{AuditError, Auditor, Origin, Setup, WriterHandle, start};
 use crate::clock::Clock;
 use crate::identity::SpiffePattern;
 
@@ -18,7 +20,7 @@ use crate::identity::SpiffePattern;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where records go: `stdout`, or `{jsonl: PATH}`; several are allowed. The first decides whether a record counts as
+    /// Where records go: `stdout`, `{jsonl: PATH}` or `{sqlite: PATH}`; several are allowed. The first decides whether a record counts as
     /// written; the others get copies. Default `[stdout]`.
     pub sinks: Sinks,
     /// How many allowances, and besides how many other records, may wait to be written: 1 to 1000000. What comes when
@@ -44,6 +46,8 @@ pub enum SinkConfig {
     Stdout,
     /// A file, one line of JSON for each record; may be rotated by renaming it.
     Jsonl(PathBuf),
+    /// A database, one row for each record; must stay where it is.
+    Sqlite(PathBuf),
 }
 
 /// How many records a lane of the queue holds: 1 to 1000000.
@@ -98,22 +102,32 @@ impl Config {
 }
 
 impl Config {
-    /// What can be read back of the records: the first sink that can be. Relative paths start from `base`.
-    pub fn trail(&self, base: &Path) -> Option<Arc<dyn Trail>> {
+    /// Where what this writes can be read back: the first database, else the first file, whose rotated predecessors are not
+    /// part of it. `None` if everything goes to standard output.
+    ///
+    /// Relative paths start from `base`. Where this process writes as well, [`Config::build`] comes first.
+    pub fn trail(&self, base: &Path) -> Option<Result<Box<dyn Trail>, TrailError>> {
         let Sinks { first, others } = &self.sinks;
-        let mut sinks = [first].into_iter().chain(others);
-        sinks.find_map(|sink| sink.trail(base))
+        let sinks = || [first].into_iter().chain(others);
+        let database = sinks().find_map(|sink| match sink {
+            SinkConfig::Sqlite(path) => Some(base.join(path)),
+            SinkConfig::Stdout | SinkConfig::Jsonl(_) => None,
+        });
+        if let Some(path) = database {
+            let opened = SqliteTrail::open(&path);
+            return Some(opened.map(|trail| Box::new(trail) as Box<dyn Trail>));
+        }
+        sinks().find_map(|sink| match sink {
+            SinkConfig::Jsonl(path) => {
+                let trail = JsonlTrail::new(vec![base.join(path)]);
+                Some(Ok(Box::new(trail) as Box<dyn Trail>))
+            }
+            SinkConfig::Stdout | SinkConfig::Sqlite(_) => None,
+        })
     }
 }
 
 impl SinkConfig {
-    fn trail(&self, base: &Path) -> Option<Arc<dyn Trail>> {
-        match self {
-            Self::Stdout => None,
-            Self::Jsonl(path) => Some(Arc::new(JsonlTrail::new(vec![base.join(path)]))),
-        }
-    }
-
     fn open(self, base: &Path) -> Result<Box<dyn Sink>, AuditError> {
         match self {
             Self::Stdout => match Stream::stdout() {
@@ -123,6 +137,13 @@ impl SinkConfig {
             Self::Jsonl(path) => {
                 let path = base.join(path);
                 match Jsonl::open(&path) {
+                    Ok(sink) => Ok(Box::new(sink)),
+                    Err(source) => Err(AuditError::Open { path, source }),
+                }
+            }
+            Self::Sqlite(path) => {
+                let path = base.join(path);
+                match Sqlite::open(&path) {
                     Ok(sink) => Ok(Box::new(sink)),
                     Err(source) => Err(AuditError::Open { path, source }),
                 }
@@ -175,6 +196,7 @@ const MAX_QUEUE: usize = 1_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::{Filter, Order, Page};
 
     fn parse(yaml: &str) -> Result<Config, String> {
         serde_saphyr::from_str(yaml).map_err(|error| error.to_string())
@@ -189,6 +211,16 @@ mod tests {
     }
 
     #[test]
+    fn a_database_can_come_first_and_have_copies() {
+        let config = parse("{sinks: [{sqlite: audit.db}, {jsonl: audit.jsonl}]}").unwrap();
+        assert_eq!(config.sinks.first, SinkConfig::Sqlite("audit.db".into()));
+        assert_eq!(
+            config.sinks.others,
+            [SinkConfig::Jsonl("audit.jsonl".into())]
+        );
+    }
+
+    #[test]
     fn the_first_of_several_sinks_is_the_primary() {
         let config =
             parse("{sinks: [{jsonl: /var/log/attache/audit.jsonl}, stdout], queue: 1}").unwrap();
@@ -199,9 +231,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_can_be_read_back_from_the_database_before_the_file() {
+        for (yaml, readable) in [
+            ("{sinks: [stdout]}", false),
+            ("{sinks: [stdout, {jsonl: audit.jsonl}]}", true),
+            (
+                "{sinks: [{jsonl: missing/audit.jsonl}, {sqlite: audit.db}]}",
+                true,
+            ),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let config = parse(yaml).unwrap();
+            let database = Sqlite::open(&folder.path().join("audit.db")).unwrap();
+            std::fs::write(folder.path().join("audit.jsonl"), "").unwrap();
+            let trail = config.trail(folder.path());
+            assert_eq!(trail.is_some(), readable, "{yaml}");
+            if let Some(trail) = trail {
+                let page = trail
+                    .unwrap()
+                    .query(&Filter::default(), Order::Ascending, None, 1);
+                assert_eq!(page.unwrap(), Page::default());
+            }
+            drop(database);
+        }
+    }
+
+    #[test]
     fn what_is_not_there_is_refused_with_what_is() {
         for (yaml, expected) in [
-            ("{sinks: [{sqlite: audit.db}]}", ["sqlite", "jsonl"]),
+            ("{sinks: [{mysql: audit.db}]}", ["mysql", "sqlite"]),
             ("{sinks: [postgres]}", ["postgres", "stdout"]),
             ("{sinks: []}", ["at least one", "sink"]),
             ("{queue: 0}", ["1 to 1000000", "`0`"]),

@@ -19,17 +19,20 @@
 mod chain;
 mod config;
 mod details;
+mod file;
 mod itself;
 mod jsonl;
 mod line;
 mod memory;
 mod metrics;
+mod note;
 mod outlet;
 mod queue;
 mod record;
 mod relay;
 mod repeat;
 mod sink;
+mod sqlite;
 mod status;
 mod stdout;
 mod tap;
@@ -57,6 +60,7 @@ pub use record::{
     Record, Source, Subject, Task,
 };
 pub use sink::{Batch, Found, LastRecord, Sink};
+pub use sqlite::{Sqlite, SqliteTrail};
 pub use status::Health;
 pub use stdout::Stream;
 pub use tap::{Seen, Watcher};

@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 
 use super::chain::Digest;
+use super::record::EventType;
+use super::verify::Parsed;
 
 /// A place for lines.
 ///
@@ -78,6 +80,20 @@ impl Found {
             let further =
                 last.seq > noted.seq || (last.seq == noted.seq && last.hash == noted.hash);
             last.writer == noted.writer && further
+        })
+    }
+}
+
+// === impl LastRecord ===
+
+impl LastRecord {
+    /// `None` unless `line` is a record.
+    pub(super) fn read(line: &[u8]) -> Option<Self> {
+        Parsed::read(line).map(|record| Self {
+            stopped: record.event_type == EventType::AuditStopped.as_str(),
+            writer: record.writer,
+            seq: record.seq,
+            hash: record.hash,
         })
     }
 }

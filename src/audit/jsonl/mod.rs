@@ -7,21 +7,19 @@
 //! - Before every batch the path is looked at. Where it names another file, or none, as after `rename` and `create` by
 //!   logrotate, a line that was begun is finished in the old file and writing goes on in the new one.
 //!   (`copytruncate` loses lines by design; do not use it.)
-//! - How far the chain has come is noted in a second file ([`note`]) for the next start.
+//! - How far the chain has come is noted in a second file ([`super::note`]) for the next start.
 
-mod note;
-
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
 use super::chain::Digest;
-use super::record::EventType;
+use super::file::{self, Identity};
+use super::note::Note;
 use super::sink::{Batch, Found, LastRecord, Progress, Sink};
-use super::verify::Parsed;
 
 /// A file of JSON lines.
 #[derive(Debug)]
@@ -31,52 +29,23 @@ pub struct Jsonl {
     identity: Identity,
     progress: Progress,
     found: Found,
-    /// The last line that is not noted yet; empty if all is.
-    unnoted: Vec<u8>,
-    note_fails: bool,
+    note: Note,
 }
-
-/// Device and inode: which file a path names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity(u64, u64);
 
 impl Jsonl {
     /// Opens or creates the file at `path`.
     pub fn open(path: &Path) -> io::Result<Self> {
         let (file, identity) = open_locked(path)?;
-        let mut found = settle(&file)?;
-        match note::read(path) {
-            Ok(noted) => found.noted = noted.filter(|noted| !found.holds(noted)),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the note of the last run can't be read");
-                found.note_unreadable = true;
-            }
-        }
+        let note = Note::beside(path);
+        let found = note.complete(settle(&file)?);
         Ok(Self {
             path: path.to_owned(),
             file,
             identity,
             progress: Progress::default(),
             found,
-            unnoted: Vec::new(),
-            note_fails: false,
+            note,
         })
-    }
-
-    /// Notes the last record that was written.
-    fn note(&mut self) {
-        let Some(last) = last_record_of(&self.unnoted) else {
-            return;
-        };
-        let noted = note::write(&self.path, &last);
-        self.unnoted.clear();
-        if let Err(error) = &noted
-            && !self.note_fails
-        {
-            let path = self.path.display();
-            tracing::warn!(%path, %error, "the note for the next start can't be written");
-        }
-        self.note_fails = noted.is_err();
     }
 
     /// Whether the path names the open file no more.
@@ -108,67 +77,23 @@ impl Sink for Jsonl {
             self.identity = identity;
         }
         self.progress.write(&mut self.file, batch)?;
-        if let Some(line) = batch.lines().next_back() {
-            self.unnoted.clear();
-            self.unnoted.extend_from_slice(line);
-        }
+        self.note.remember(batch);
         Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
-        self.note();
+        self.note.write();
         Ok(())
-    }
-}
-
-impl Identity {
-    fn of(metadata: &fs::Metadata) -> Self {
-        Self(metadata.dev(), metadata.ino())
     }
 }
 
 /// The file at `path`, created if need be, held by this process alone.
 fn open_locked(path: &Path) -> io::Result<(File, Identity)> {
-    let file = match options().create_new(true).open(path) {
-        Ok(file) => {
-            sync_directory_of(path)?;
-            file
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            // Opening a FIFO would block.
-            if !fs::metadata(path)?.is_file() {
-                return Err(io::Error::other("not a regular file"));
-            }
-            options().open(path)?
-        }
-        Err(error) => return Err(error),
-    };
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let held = "another process writes this file";
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, held));
-        }
-        Err(TryLockError::Error(error)) => return Err(error),
-    }
+    let file = file::open(path)?;
+    file::lock(&file)?;
     let identity = Identity::of(&file.metadata()?);
     Ok((file, identity))
-}
-
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.append(true).read(true).mode(0o640);
-    options
-}
-
-/// Makes the name of a new file durable: without it a crash of the machine loses the file, whatever its content.
-fn sync_directory_of(path: &Path) -> io::Result<()> {
-    let parent = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    File::open(parent)?.sync_all()
 }
 
 /// Looks at the end of `file` and ends a line that a crash cut off.
@@ -211,16 +136,7 @@ fn record_between(file: &File, begin: u64, end: u64) -> io::Result<Option<LastRe
     };
     let mut line = vec![0; length];
     file.read_exact_at(&mut line, begin)?;
-    Ok(last_record_of(&line))
-}
-
-fn last_record_of(line: &[u8]) -> Option<LastRecord> {
-    Parsed::read(line).map(|record| LastRecord {
-        stopped: record.event_type == EventType::AuditStopped.as_str(),
-        writer: record.writer,
-        seq: record.seq,
-        hash: record.hash,
-    })
+    Ok(LastRecord::read(&line))
 }
 
 /// Where the line that holds the byte before `end` begins; `end` itself right after a line feed.

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use tempfile::TempDir;
 
 use super::*;
+use crate::audit::note;
 
 fn batch(lines: &[&str]) -> Batch {
     let mut batch = Batch::default();
@@ -203,10 +204,10 @@ fn a_note_that_cannot_be_written_stops_nothing() {
     let record = r#"{"event_type":"e","hash":"h","prev_hash":"p","seq":1,"writer":"w"}"#;
     sink.write(&batch(&[record])).unwrap();
     sink.flush().unwrap();
-    assert!(sink.note_fails);
+    assert!(sink.note.fails);
     fs::remove_dir(head(&path)).unwrap();
     sink.write(&batch(&[record])).unwrap();
     sink.flush().unwrap();
-    assert!(!sink.note_fails);
+    assert!(!sink.note.fails);
     assert!(head(&path).is_file());
 }

@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use super::record::{EventType, Outcome};
 
 pub use jsonl::JsonlTrail;
+pub(super) use terms::Terms;
 
 /// Records that were written, for reading. Methods block: call them where that is fine.
 pub trait Trail: fmt::Debug + Send + Sync {

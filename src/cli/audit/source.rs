@@ -11,7 +11,7 @@ use clap::Args;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpStream;
 
-use crate::audit::{JsonlTrail, Trail, TrailError};
+use crate::audit::{JsonlTrail, SqliteTrail, Trail, TrailError};
 use crate::clock::{Clock, SystemClock};
 use crate::grpc::{AuditClient, AuditClientError};
 use crate::identity::SpiffeId;
@@ -60,6 +60,8 @@ pub(super) enum SourceError {
         #[source]
         source: io::Error,
     },
+    #[error("a database is a trail by itself; name it alone")]
+    Databases,
     #[error("over TLS, --certificate, --key, --bundle and --server are needed")]
     Flags,
     #[error("the certificate in the given files can't be used: {0}")]
@@ -155,6 +157,7 @@ impl SourceFlags {
 
 /// The trail in files, whose kind their first bytes tell.
 pub(super) fn open_files(files: &[PathBuf]) -> Result<Arc<dyn Trail>, SourceError> {
+    let mut databases = 0;
     for path in files {
         let unreadable = |source| SourceError::Open {
             path: path.clone(),
@@ -166,10 +169,13 @@ pub(super) fn open_files(files: &[PathBuf]) -> Result<Arc<dyn Trail>, SourceErro
             .read_to_end(&mut start)
             .map_err(unreadable)?;
         if start == SQLITE {
-            return Err(unreadable(io::Error::other(
-                "a database; this version reads JSON lines",
-            )));
+            databases += 1;
         }
+    }
+    match files {
+        [database] if databases == 1 => return Ok(Arc::new(SqliteTrail::open(database)?)),
+        _ if databases > 0 => return Err(SourceError::Databases),
+        _ => {}
     }
     Ok(Arc::new(JsonlTrail::new(files.to_vec())))
 }

@@ -1,5 +1,5 @@
 //! The note beside a file: how far its newest chain has come, so that the next start knows how the last run ended even
-//! when the file was rotated away meanwhile.
+//! when the file was rotated away meanwhile, or an older copy put in its place.
 //!
 //! - It is named like the file with `.head` behind it, and always replaced as a whole.
 //! - It is written after every sync of the file, so what it names is on the disk; a run that did not stop may have
@@ -12,7 +12,65 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::super::sink::LastRecord;
+use super::file::beside;
+use super::sink::{Batch, Found, LastRecord};
+
+/// The note beside one file.
+#[derive(Debug)]
+pub(super) struct Note {
+    file: PathBuf,
+    /// The last line that is not noted yet; empty if all is.
+    unnoted: Vec<u8>,
+    pub(super) fails: bool,
+}
+
+impl Note {
+    /// The note beside `file`.
+    pub(super) fn beside(file: &Path) -> Self {
+        Self {
+            file: file.to_owned(),
+            unnoted: Vec::new(),
+            fails: false,
+        }
+    }
+
+    /// `found` in the file, with what the note says beyond it.
+    pub(super) fn complete(&self, mut found: Found) -> Found {
+        match read(&self.file) {
+            Ok(noted) => found.noted = noted.filter(|noted| !found.holds(noted)),
+            Err(error) => {
+                let path = self.file.display();
+                tracing::warn!(%path, %error, "the note of the last run can't be read");
+                found.note_unreadable = true;
+            }
+        }
+        found
+    }
+
+    /// Keeps the last line of `batch`, which was written, in mind.
+    pub(super) fn remember(&mut self, batch: &Batch) {
+        if let Some(line) = batch.lines().next_back() {
+            self.unnoted.clear();
+            self.unnoted.extend_from_slice(line);
+        }
+    }
+
+    /// Notes the last record, which is durable.
+    pub(super) fn write(&mut self) {
+        let Some(last) = LastRecord::read(&self.unnoted) else {
+            return;
+        };
+        let noted = write(&self.file, &last);
+        self.unnoted.clear();
+        if let Err(error) = &noted
+            && !self.fails
+        {
+            let path = self.file.display();
+            tracing::warn!(%path, %error, "the note for the next start can't be written");
+        }
+        self.fails = noted.is_err();
+    }
+}
 
 /// What is noted beside `file`; `None` if nothing is.
 pub(super) fn read(file: &Path) -> io::Result<Option<LastRecord>> {
@@ -52,12 +110,6 @@ pub(super) fn write(file: &Path, last: &LastRecord) -> io::Result<()> {
     // Else a crash of the machine could leave an empty file under the name.
     out.sync_data()?;
     fs::rename(&new, beside(file, ".head"))
-}
-
-fn beside(file: &Path, ending: &str) -> PathBuf {
-    let mut path = file.as_os_str().to_owned();
-    path.push(ending);
-    path.into()
 }
 
 /// Far more than a host's name, a number and a hash.

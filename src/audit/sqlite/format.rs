@@ -1,0 +1,92 @@
+//! What makes a file this database: its marks, its schema, and how durably it is written.
+//!
+//! A file that is something else, or that a newer version wrote, is refused before anything in it is touched.
+
+use std::io;
+
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+
+/// What a file is, by its marks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing at all yet.
+    Empty,
+    /// A trail that this version reads and writes.
+    Trail,
+}
+
+/// Reads the marks of the file behind `connection`. Anything but what this version writes is an error.
+pub(super) fn kind(connection: &Connection) -> io::Result<Kind> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let application = number("application_id").map_err(failed)?;
+    let version = number("user_version").map_err(failed)?;
+    let tables = "SELECT count(*) FROM sqlite_schema";
+    let tables: i64 = connection
+        .query_row(tables, (), |row| row.get(0))
+        .map_err(failed)?;
+    match (application, version, tables) {
+        (0, 0, 0) => Ok(Kind::Empty),
+        (APPLICATION, VERSION, 1..) => Ok(Kind::Trail),
+        (APPLICATION, ..) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("the audit trail has format {version}, this version of attache has {VERSION}"),
+        )),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "this is another program's database, not an audit trail",
+        )),
+    }
+}
+
+/// Makes `connection` write through a log that is synced with every commit, and proves it.
+pub(super) fn make_durable(connection: &Connection) -> io::Result<()> {
+    let set = connection
+        .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0));
+    let mode = set.map_err(failed)?;
+    connection
+        .pragma_update(None, "synchronous", "full")
+        .and_then(|()| connection.pragma_update(None, "journal_size_limit", LOG_KEPT))
+        .map_err(failed)?;
+    let synchronous: i64 = connection
+        .pragma_query_value(None, "synchronous", |row| row.get(0))
+        .map_err(failed)?;
+    match (mode.as_str(), synchronous) {
+        ("wal", FULL) => Ok(()),
+        _ => Err(io::Error::other(format!(
+            "the database can't be written durably here: journal_mode is {mode}, synchronous {synchronous}"
+        ))),
+    }
+}
+
+/// Makes an empty file a trail, wholly or not at all.
+pub(super) fn lay_out(connection: &mut Connection) -> io::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+    let laid_out = transaction.and_then(|transaction| {
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()
+    });
+    laid_out.map_err(failed)
+}
+
+/// The database's error as one of I/O.
+pub(super) fn failed(error: rusqlite::Error) -> io::Error {
+    let kind = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => io::ErrorKind::StorageFull,
+        Some(ErrorCode::ReadOnly) => io::ErrorKind::ReadOnlyFilesystem,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => io::ErrorKind::ResourceBusy,
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => io::ErrorKind::InvalidData,
+        Some(_) | None => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
+}
+
+const SCHEMA: &str = include_str!("schema.sql");
+/// "atAu".
+const APPLICATION: i64 = 0x6174_4175;
+const VERSION: i64 = 1;
+/// As the pragma shows it.
+const FULL: i64 = 2;
+/// What a reader's long look made of the log is given back beyond this many bytes.
+const LOG_KEPT: i64 = 64 << 20;
