@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod auditor;
 mod authorization;
 mod cache;
 mod certificates;

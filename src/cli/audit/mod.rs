@@ -2,6 +2,7 @@
 //! running one. Nothing here changes a trail.
 
 mod filter;
+mod follow;
 mod output;
 mod query;
 mod source;

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::audit::{Filter, Order};
+use crate::grpc::{AuditClient, AuditClientError};
 use crate::telemetry::say;
 
-use super::super::{complain, small_runtime};
+use super::super::complain;
 use super::filter::FilterFlags;
 use super::output::{Output, ended_quietly};
-use super::source::{Source, SourceError, SourceFlags};
+use super::source::{Running, Source, SourceError, SourceFlags};
 
 /// Find records
 #[derive(Debug, Args)]
@@ -40,12 +41,11 @@ struct Found {
 impl Query {
     pub(super) fn run(self) -> ExitCode {
         let found = match self.find() {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => {
+            Ok(found) => found,
+            Err(error) => {
                 complain(&error);
                 return ExitCode::FAILURE;
             }
-            Err(code) => return code,
         };
         let shown = found.records.len() as u64;
         if let Err(error) = ended_quietly(self.print(&found.records)) {
@@ -70,7 +70,7 @@ impl Query {
         out.flush()
     }
 
-    fn find(&self) -> Result<Result<Found, SourceError>, ExitCode> {
+    fn find(&self) -> Result<Found, SourceError> {
         let filter = self.filter.clone().filter();
         let order = if self.newest {
             Order::Descending
@@ -78,29 +78,28 @@ impl Query {
             Order::Ascending
         };
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        Ok(match self.source.open() {
-            Err(error) => Err(error),
-            Ok(Source::Files(trail)) => trail
-                .query(&filter, order, None, limit)
-                .map(|page| Found {
+        match self.source.open()? {
+            Source::Files(trail) | Source::Database(trail) => {
+                let page = trail.query(&filter, order, None, limit)?;
+                Ok(Found {
                     records: page.records,
                     total: page.total,
                 })
-                .map_err(SourceError::from),
-            Ok(Source::Running(client)) => small_runtime()?.block_on(async {
-                let asked = pages(&client, &filter, order, limit).await;
+            }
+            Source::Running(Running { client, runtime }) => {
+                let asked = runtime.block_on(pages(&client, &filter, order, limit));
                 asked.map_err(|error| self.source.failed(error))
-            }),
-        })
+            }
+        }
     }
 }
 
 async fn pages(
-    client: &crate::grpc::AuditClient,
+    client: &AuditClient,
     filter: &Filter,
     order: Order,
     limit: usize,
-) -> Result<Found, crate::grpc::AuditClientError> {
+) -> Result<Found, AuditClientError> {
     let (mut records, mut token) = (Vec::new(), String::new());
     loop {
         let size = limit.saturating_sub(records.len()).min(PAGE);

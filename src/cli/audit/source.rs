@@ -10,6 +10,7 @@ use std::sync::Arc;
 use clap::Args;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::audit::{JsonlTrail, SqliteTrail, Trail, TrailError};
 use crate::clock::{Clock, SystemClock};
@@ -48,7 +49,15 @@ pub(super) struct SourceFlags {
 #[derive(Debug)]
 pub(super) enum Source {
     Files(Arc<dyn Trail>),
-    Running(AuditClient),
+    Database(Arc<dyn Trail>),
+    Running(Running),
+}
+
+/// A running attache, and what asks it.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) client: AuditClient,
+    pub(super) runtime: Runtime,
 }
 
 /// Why a trail is not read.
@@ -66,6 +75,8 @@ pub(super) enum SourceError {
     Flags,
     #[error("the certificate in the given files can't be used: {0}")]
     Certificate(String),
+    #[error("cannot start what asks")]
+    Runtime(#[source] io::Error),
     #[error("set up TLS")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("cannot read the audit trail")]
@@ -88,8 +99,17 @@ impl SourceFlags {
     /// Opens what the flags name.
     pub(super) fn open(&self) -> Result<Source, SourceError> {
         match &self.address {
-            None => open_files(&self.files).map(Source::Files),
-            Some(address) => self.client(address).map(Source::Running),
+            None => open_files(&self.files),
+            Some(address) => {
+                let runtime = Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.map_err(SourceError::Runtime)?;
+                let client = {
+                    // Clients belong to the runtime that they are made in.
+                    let _inside = runtime.enter();
+                    self.client(address)?
+                };
+                Ok(Source::Running(Running { client, runtime }))
+            }
         }
     }
 
@@ -156,7 +176,7 @@ impl SourceFlags {
 }
 
 /// The trail in files, whose kind their first bytes tell.
-pub(super) fn open_files(files: &[PathBuf]) -> Result<Arc<dyn Trail>, SourceError> {
+pub(super) fn open_files(files: &[PathBuf]) -> Result<Source, SourceError> {
     let mut databases = 0;
     for path in files {
         let unreadable = |source| SourceError::Open {
@@ -173,11 +193,13 @@ pub(super) fn open_files(files: &[PathBuf]) -> Result<Arc<dyn Trail>, SourceErro
         }
     }
     match files {
-        [database] if databases == 1 => return Ok(Arc::new(SqliteTrail::open(database)?)),
+        [database] if databases == 1 => {
+            return Ok(Source::Database(Arc::new(SqliteTrail::open(database)?)));
+        }
         _ if databases > 0 => return Err(SourceError::Databases),
         _ => {}
     }
-    Ok(Arc::new(JsonlTrail::new(files.to_vec())))
+    Ok(Source::Files(Arc::new(JsonlTrail::new(files.to_vec()))))
 }
 
 /// The name of our certificate where nobody else has one.

@@ -4,10 +4,7 @@
 //! lost is made again, from where it was. Ends when nobody reads any more, or by a signal.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,10 +16,11 @@ use crate::grpc::{AuditClient, AuditClientError};
 use crate::telemetry::say;
 use crate::text::sentence;
 
-use super::super::{complain, small_runtime};
+use super::super::complain;
 use super::filter::FilterFlags;
+use super::follow::{Follow, FollowedFile, FollowedRows};
 use super::output::{Output, Shown, ended_quietly};
-use super::source::{Source, SourceError, SourceFlags};
+use super::source::{Running, Source, SourceError, SourceFlags};
 
 /// Show records as they are written
 #[derive(Debug, Args)]
@@ -55,11 +53,11 @@ impl Tail {
         let end = match self.source.open() {
             Err(error) => End::Source(error),
             Ok(Source::Files(trail)) => self.follow_files(&*trail, &mut out),
-            Ok(Source::Running(client)) => {
-                let runtime = match small_runtime() {
-                    Ok(runtime) => runtime,
-                    Err(code) => return code,
-                };
+            Ok(Source::Database(trail)) => match FollowedRows::at_end(&*trail) {
+                Ok(rows) => self.follow_local(&*trail, rows, &mut out),
+                Err(error) => End::Source(error),
+            },
+            Ok(Source::Running(Running { client, runtime })) => {
                 runtime.block_on(self.follow(&client, &mut out))
             }
         };
@@ -86,11 +84,14 @@ impl Tail {
         let Some(path) = self.source.files().last() else {
             return End::Source(SourceError::Flags);
         };
+        match FollowedFile::at_end(path) {
+            Ok(followed) => self.follow_local(trail, followed, out),
+            Err(error) => End::Source(error),
+        }
+    }
+
+    fn follow_local(&self, trail: &dyn Trail, mut followed: impl Follow, out: &mut Output) -> End {
         let filter = self.filter();
-        let mut followed = match Followed::at_end(path) {
-            Ok(followed) => followed,
-            Err(source) => return End::Source(unreadable(path, source)),
-        };
         // What is written between the two comes twice, and is shown once.
         let mut shown = HashSet::new();
         match self.newest(trail, &filter) {
@@ -110,7 +111,7 @@ impl Tail {
         loop {
             let lines = match followed.lines() {
                 Ok(lines) => lines,
-                Err(source) => return End::Source(unreadable(path, source)),
+                Err(error) => return End::Source(error),
             };
             let quiet = lines.is_empty();
             for line in &lines {
@@ -206,135 +207,13 @@ impl Tail {
     }
 }
 
-fn unreadable(path: &Path, source: io::Error) -> SourceError {
-    SourceError::Open {
-        path: path.to_owned(),
-        source,
-    }
-}
-
+/// Nothing for what is no record.
 fn id(line: &str) -> String {
     let shown = serde_json::from_str::<Shown>(line);
     shown.map(|it| it.id).unwrap_or_default()
-}
-
-/// A file that is followed by its name.
-struct Followed {
-    path: PathBuf,
-    reader: BufReader<File>,
-    inode: (u64, u64),
-    /// Bytes read.
-    read: u64,
-    /// The beginning of a line whose end is not written yet.
-    begun: Vec<u8>,
-}
-
-impl Followed {
-    fn at_end(path: &Path) -> io::Result<Self> {
-        let mut followed = Self::at_start(path)?;
-        // From the beginning of the last line on, should that be half written.
-        let mut end = 0;
-        let mut line = Vec::new();
-        while followed.reader.read_until(b'\n', &mut line)? > 0 {
-            if line.ends_with(b"\n") {
-                end += line.len() as u64;
-            }
-            line.clear();
-        }
-        followed.reader.seek(SeekFrom::Start(end))?;
-        followed.read = end;
-        Ok(followed)
-    }
-
-    fn at_start(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        Ok(Self {
-            path: path.to_owned(),
-            reader: BufReader::new(file),
-            inode: (metadata.dev(), metadata.ino()),
-            read: 0,
-            begun: Vec::new(),
-        })
-    }
-
-    /// The whole lines that were written since the last look.
-    fn lines(&mut self) -> io::Result<Vec<String>> {
-        // Looked at before the file is read, so that nothing comes into it afterwards.
-        let replaced = self.is_replaced()?;
-        let mut lines = self.rest()?;
-        if replaced {
-            *self = Self::at_start(&self.path)?;
-            lines.extend(self.rest()?);
-        }
-        Ok(lines)
-    }
-
-    fn rest(&mut self) -> io::Result<Vec<String>> {
-        let mut lines = Vec::new();
-        loop {
-            let read = self.reader.read_until(b'\n', &mut self.begun)?;
-            self.read += read as u64;
-            let Some(line) = self.begun.strip_suffix(b"\n") else {
-                return Ok(lines);
-            };
-            lines.extend(String::from_utf8(line.to_vec()));
-            self.begun.clear();
-        }
-    }
-
-    /// Whether the name stands for another file now, or for less than was read. While there is none, it does not.
-    fn is_replaced(&self) -> io::Result<bool> {
-        match std::fs::metadata(&self.path) {
-            Ok(now) => Ok((now.dev(), now.ino()) != self.inode || now.len() < self.read),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
 }
 
 /// Between two looks at a file in which nothing is new.
 const LOOK: Duration = Duration::from_millis(200);
 /// Before a lost connection is made again.
 const AGAIN: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::io::Write as _;
-
-    use super::*;
-
-    fn append(path: &Path, text: &str) {
-        let file = fs::OpenOptions::new().create(true).append(true).open(path);
-        file.unwrap().write_all(text.as_bytes()).unwrap();
-    }
-
-    #[test]
-    fn a_file_is_followed_by_whole_lines_and_across_its_rotation() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("audit.jsonl");
-        append(&path, "old\nhalf");
-        let mut followed = Followed::at_end(&path).unwrap();
-        assert_eq!(followed.lines().unwrap(), [""; 0]);
-        append(&path, " a line\nand");
-        assert_eq!(followed.lines().unwrap(), ["half a line"]);
-        append(&path, " another\n");
-
-        fs::rename(&path, folder.path().join("audit.jsonl.1")).unwrap();
-        append(&folder.path().join("audit.jsonl.1"), "last of the old\n");
-        assert_eq!(
-            followed.lines().unwrap(),
-            ["and another", "last of the old"]
-        );
-        append(&path, "first of the new\n");
-        assert_eq!(followed.lines().unwrap(), ["first of the new"]);
-
-        fs::write(&path, "a\n").unwrap();
-        assert_eq!(
-            followed.lines().unwrap(),
-            ["a"],
-            "cut short and begun again"
-        );
-    }
-}

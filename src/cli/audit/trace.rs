@@ -7,9 +7,9 @@ use clap::Args;
 
 use crate::telemetry::say;
 
-use super::super::{complain, small_runtime};
+use super::super::complain;
 use super::output::{Output, ended_quietly};
-use super::source::{Source, SourceError, SourceFlags};
+use super::source::{Running, Source, SourceError, SourceFlags};
 use super::tree::Tree;
 
 /// Show everything that somebody did, or that was done on their behalf, as a tree
@@ -33,15 +33,11 @@ impl Trace {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let found = match self.source.open() {
             Err(error) => Err(error),
-            Ok(Source::Files(trail)) => trail
+            Ok(Source::Files(trail) | Source::Database(trail)) => trail
                 .trace(&self.name, limit)
                 .map(|trace| (trace.records, trace.cut))
                 .map_err(SourceError::from),
-            Ok(Source::Running(client)) => {
-                let runtime = match small_runtime() {
-                    Ok(runtime) => runtime,
-                    Err(code) => return code,
-                };
+            Ok(Source::Running(Running { client, runtime })) => {
                 let traced = runtime.block_on(client.trace(&self.name, limit));
                 traced
                     .map(|trace| (trace.records, trace.truncated))

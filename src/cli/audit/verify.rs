@@ -2,16 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::audit::{Broken, Flaw, Predecessor, Summary, Verifier};
+use crate::audit::{Broken, Flaw, Predecessor, Span, Summary, Trail, TrailError, Verifier};
 use crate::grpc::{ChainEnd, Verified};
 
-use super::super::{complain, small_runtime};
-use super::source::{Source, SourceFlags};
+use super::super::complain;
+use super::source::{Running, Source, SourceFlags};
 
 /// Verify that records are as their writers left them
 #[derive(Debug, Args)]
@@ -44,6 +45,8 @@ enum VerifyError {
         #[source]
         source: Flaw,
     },
+    #[error("cannot read the audit trail")]
+    Trail(#[from] TrailError),
     #[error("line {line} is broken: {flaw}")]
     Remote { line: u64, flaw: String },
     #[error("nothing to verify: no record in the given files")]
@@ -53,18 +56,16 @@ enum VerifyError {
 impl Verify {
     pub(super) fn run(self) -> ExitCode {
         let source = &self.source;
-        if !source.files().is_empty() {
-            return told(verify(source.files()).map(|summary| print(&summary)));
-        }
         match source.open() {
-            Ok(Source::Running(client)) => match small_runtime() {
-                Ok(runtime) => match runtime.block_on(client.verify(None)) {
+            // Line by line, so that a flaw is found in its file.
+            Ok(Source::Files(_)) => told(verify(source.files()).map(|summary| print(&summary))),
+            Ok(Source::Database(trail)) => told(walk(&*trail).map(|summary| print(&summary))),
+            Ok(Source::Running(Running { client, runtime })) => {
+                match runtime.block_on(client.verify(None)) {
                     Ok(verified) => told(print_remote(&verified)),
                     Err(error) => told(Err(source.failed(error))),
-                },
-                Err(code) => code,
-            },
-            Ok(Source::Files(_)) => told(Err(VerifyError::Empty)),
+                }
+            }
             Err(error) => told(Err(error)),
         }
     }
@@ -102,6 +103,25 @@ fn verify(files: &[PathBuf]) -> Result<Summary, VerifyError> {
     let summary = verifier
         .finish()
         .map_err(|broken| located(&starts, broken))?;
+    if summary.records == 0 {
+        return Err(VerifyError::Empty);
+    }
+    Ok(summary)
+}
+
+/// Verifies what a trail shows; its lines are counted from its first.
+fn walk(trail: &dyn Trail) -> Result<Summary, VerifyError> {
+    let mut verifier = Verifier::default();
+    let mut flaw = None;
+    trail.walk(&Span::default(), &mut |line| match verifier.line(line) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(broken) => {
+            flaw = Some(broken);
+            ControlFlow::Break(())
+        }
+    })?;
+    let found = flaw.map_or_else(|| verifier.finish(), Err);
+    let summary = found.map_err(|broken| located(&[], broken))?;
     if summary.records == 0 {
         return Err(VerifyError::Empty);
     }
