@@ -99,3 +99,66 @@ fn admit_workload(rules: &Rules, id: &SpiffeId) -> Result<Reader, Denial> {
     let detail = format!("`{id}` is not one of audit.readers");
     Err(Denial::because(Reason::OutOfScope, detail))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::Findings;
+    use crate::authority::check::weigh;
+    use crate::config::Config;
+    use crate::permission::Tier;
+
+    fn rules() -> Rules {
+        let config = r#"
+trust_domain: example.org
+agents: ["spiffe://example.org/agent/**"]
+audit: {readers: ["spiffe://example.org/auditor/*"]}
+tiers: {default: free, rules: [{resource: "audit/**", action: "*", tier: free}]}
+"#;
+        Config::parse(config, "attache.yaml".as_ref())
+            .unwrap()
+            .rules
+    }
+
+    fn admitted(rules: &Rules, id: &str) -> Result<Reader, Reason> {
+        admit_workload(rules, &id.parse().unwrap()).map_err(|denial| denial.reason)
+    }
+
+    #[test]
+    fn readers_are_those_that_are_named() {
+        assert!(admitted(&rules(), "spiffe://example.org/auditor/one").is_ok());
+        for id in [
+            "spiffe://example.org/auditor/one/two",
+            "spiffe://example.org/svc/a",
+        ] {
+            assert_eq!(admitted(&rules(), id), Err(Reason::OutOfScope), "{id}");
+        }
+    }
+
+    #[test]
+    fn an_agent_never_reads_even_if_readers_name_it() {
+        // The configuration is refused before; this holds without it.
+        let rules = Rules {
+            readers: vec!["spiffe://example.org/**".parse().unwrap()],
+            ..rules()
+        };
+        let refused = admitted(&rules, "spiffe://example.org/agent/a");
+        assert_eq!(refused, Err(Reason::TierForbidden));
+        assert!(admitted(&rules, "spiffe://example.org/svc/a").is_ok());
+    }
+
+    #[test]
+    fn for_agents_changing_the_trail_is_forbidden_whatever_the_tier_table_says() {
+        let table = |caller: &str, action: &str| {
+            let mut found = Findings::default();
+            let resource = "audit/entries".parse().unwrap();
+            let (caller, action) = (caller.parse().unwrap(), action.parse().unwrap());
+            let _structural = weigh(&rules(), &caller, &resource, &action, &mut found);
+            found.table
+        };
+        let (agent, service) = ("spiffe://example.org/agent/a", "spiffe://example.org/svc/a");
+        assert_eq!(table(agent, "delete"), Some(Tier::Forbidden));
+        assert_eq!(table(agent, "read"), Some(Tier::Free));
+        assert_eq!(table(service, "delete"), Some(Tier::Free));
+    }
+}

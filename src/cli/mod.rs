@@ -32,7 +32,7 @@ enum Command {
     /// Decide one request here and show every step
     Eval(Box<eval::Eval>),
     /// Work on an audit trail
-    Audit(audit::Audit),
+    Audit(Box<audit::Audit>),
     /// Ask a running instance whether it serves (for probes)
     Health(health::Health),
 }

@@ -445,6 +445,29 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_of_the_trail_that_may_be_an_agent_is_a_mistake() {
+        let with = |reader: &str| {
+            format!(
+                "{{trust_domain: example.org, agents: ['spiffe://example.org/agent/**'], audit: {{readers: ['{reader}']}}}}"
+            )
+        };
+        for reader in [
+            "spiffe://example.org/agent/a",
+            "spiffe://example.org/**",
+            "spiffe://example.org/*/a",
+        ] {
+            assert_eq!(mistakes(&with(reader)), ["audit.readers[0]"], "{reader}");
+        }
+        assert_eq!(
+            mistakes(&with("spiffe://exmaple.org/a")),
+            ["audit.readers[0]"]
+        );
+        let sound = with("spiffe://example.org/auditor/*");
+        let config = Config::parse(&sound, Path::new("attache.yaml")).unwrap();
+        assert_eq!(config.rules.readers.len(), 1);
+    }
+
+    #[test]
     fn opa_is_asked_with_a_certificate_that_is_there_and_by_an_id_that_can_be() {
         let with = |id: &str, tls: &str| {
             format!(

@@ -13,13 +13,16 @@ use serde_json::{Map, Value};
 use crate::ear::Ear;
 use crate::markdown::{blocks, code, read, tables};
 
-const PROTO: &str = "proto/attache/v1/authorization.proto";
+const PROTOS: [&str; 2] = [
+    "proto/attache/v1/authorization.proto",
+    "proto/attache/v1/audit.proto",
+];
 
 /// What stands in the proto, by the name of the service, message or enum: the first two words that a table must show.
 fn declared() -> BTreeMap<String, Vec<(String, String)>> {
     let mut found: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     let mut inside: Option<String> = None;
-    let text = read(PROTO);
+    let text = PROTOS.map(read).concat();
     let lines = text.lines().map(str::trim);
     for line in lines.filter(|line| !line.starts_with("//")) {
         let words: Vec<_> = line.split([' ', '(', ')', ';']).collect();
@@ -31,6 +34,9 @@ fn declared() -> BTreeMap<String, Vec<(String, String)>> {
             (Some(_), ["}", ..]) => inside = None,
             (Some(place), words) => {
                 let member = match words {
+                    ["rpc", name, takes, "", "returns", "", "stream", gives, ..] => {
+                        (*name, format!("{takes} stream {gives}"))
+                    }
                     ["rpc", name, takes, "", "returns", "", gives, ..] => {
                         (*name, format!("{takes} {gives}"))
                     }
@@ -51,7 +57,7 @@ fn declared() -> BTreeMap<String, Vec<(String, String)>> {
 #[test]
 fn every_method_field_and_value_is_listed_as_it_is_and_no_other() {
     let declared = declared();
-    assert_eq!(declared.len(), 9, "{declared:#?}");
+    assert_eq!(declared.len(), 22, "{declared:#?}");
     let text = read("docs/api.md");
     let tables = tables(&text);
     for (name, members) in &declared {

@@ -26,8 +26,8 @@ const ALICE: &str = "usr-alice-001";
 const PLANNER: &str = "scheduling-agent-001";
 const READER: &str = "analysis-agent-002";
 
-fn mandate(agent: &str, path: &[&str]) -> Option<Box<Mandate>> {
-    Some(Box::new(Mandate {
+fn mandate(agent: &str, path: &[&str]) -> Box<Mandate> {
+    Box::new(Mandate {
         agent: Some(Agent {
             id: agent.into(),
             agent_type: agent.split('-').next().unwrap_or_default().into(),
@@ -37,7 +37,7 @@ fn mandate(agent: &str, path: &[&str]) -> Option<Box<Mandate>> {
             path: path.iter().map(|it| Text::from(*it)).collect(),
         }),
         ..Mandate::default()
-    }))
+    })
 }
 
 fn delegate(agent: &str) -> Actor {
@@ -66,7 +66,7 @@ fn story() -> Vec<Record> {
     vec![
         of(EventType::HumanLogin, Outcome::Success, alice(), &[ALICE]),
         Record {
-            mandate: mandate(PLANNER, &task),
+            mandate: Some(mandate(PLANNER, &task)),
             ..of(
                 EventType::AgentDelegated,
                 Outcome::Success,
@@ -75,7 +75,7 @@ fn story() -> Vec<Record> {
             )
         },
         Record {
-            mandate: mandate(PLANNER, &task),
+            mandate: Some(mandate(PLANNER, &task)),
             action: Some("read".parse().unwrap()),
             resource: Some("calendar/7".parse().unwrap()),
             ..of(
@@ -86,7 +86,7 @@ fn story() -> Vec<Record> {
             )
         },
         Record {
-            mandate: mandate(READER, &sub),
+            mandate: Some(mandate(READER, &sub)),
             ..of(
                 EventType::AgentSubdelegated,
                 Outcome::Success,
@@ -95,7 +95,7 @@ fn story() -> Vec<Record> {
             )
         },
         Record {
-            mandate: mandate(READER, &sub),
+            mandate: Some(mandate(READER, &sub)),
             action: Some("update".parse().unwrap()),
             resource: Some("documents".parse().unwrap()),
             reason_code: Some(Reason::OutOfScope),

@@ -29,9 +29,10 @@ struct Mesh {
 
 fn plan(authority: &Authority) -> Plan {
     let own = authority.svid(crate::harness::mesh::SELF);
-    let mut plan = doors(authority, &own);
-    plan.audit = READERS.to_owned();
-    plan
+    Plan {
+        audit: READERS.to_owned(),
+        ..doors(authority, &own)
+    }
 }
 
 impl Mesh {

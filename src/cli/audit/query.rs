@@ -86,7 +86,8 @@ impl Query {
                     total: page.total,
                 })
             }
-            Source::Running(Running { client, runtime }) => {
+            Source::Running(running) => {
+                let Running { client, runtime } = *running;
                 let asked = runtime.block_on(pages(&client, &filter, order, limit));
                 asked.map_err(|error| self.source.failed(error))
             }

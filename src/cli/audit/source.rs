@@ -28,7 +28,7 @@ pub(super) struct SourceFlags {
         conflicts_with = "address"
     )]
     files: Vec<PathBuf>,
-    /// A running attache instead: HOST:PORT of listen.mesh or listen.http, or unix:/PATH of listen.ext_authz
+    /// A running attache instead: HOST:PORT of its mesh or http listener, or `unix:/PATH` of an ext-authz one
     #[arg(long, value_name = "ADDRESS")]
     address: Option<String>,
     /// Over TLS: file of our certificate
@@ -50,7 +50,7 @@ pub(super) struct SourceFlags {
 pub(super) enum Source {
     Files(Arc<dyn Trail>),
     Database(Arc<dyn Trail>),
-    Running(Running),
+    Running(Box<Running>),
 }
 
 /// A running attache, and what asks it.
@@ -108,7 +108,7 @@ impl SourceFlags {
                     let _inside = runtime.enter();
                     self.client(address)?
                 };
-                Ok(Source::Running(Running { client, runtime }))
+                Ok(Source::Running(Box::new(Running { client, runtime })))
             }
         }
     }

@@ -57,7 +57,8 @@ impl Tail {
                 Ok(rows) => self.follow_local(&*trail, rows, &mut out),
                 Err(error) => End::Source(error),
             },
-            Ok(Source::Running(Running { client, runtime })) => {
+            Ok(Source::Running(running)) => {
+                let Running { client, runtime } = *running;
                 runtime.block_on(self.follow(&client, &mut out))
             }
         };
@@ -127,7 +128,7 @@ impl Tail {
                 return End::Output(error);
             }
             if quiet {
-                std::thread::sleep(LOOK);
+                pause();
             }
         }
     }
@@ -205,6 +206,14 @@ impl Tail {
         out.flush().map_err(End::Output)?;
         Ok(shown)
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a file does not say that it was written, and this thread does nothing else"
+)]
+fn pause() {
+    std::thread::sleep(LOOK);
 }
 
 /// Nothing for what is no record.

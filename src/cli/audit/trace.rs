@@ -37,7 +37,8 @@ impl Trace {
                 .trace(&self.name, limit)
                 .map(|trace| (trace.records, trace.cut))
                 .map_err(SourceError::from),
-            Ok(Source::Running(Running { client, runtime })) => {
+            Ok(Source::Running(running)) => {
+                let Running { client, runtime } = *running;
                 let traced = runtime.block_on(client.trace(&self.name, limit));
                 traced
                     .map(|trace| (trace.records, trace.truncated))

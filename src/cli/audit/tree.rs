@@ -36,17 +36,16 @@ impl Tree {
             self.records.push(shown);
             return;
         };
-        match self.below.iter_mut().find(|it| it.name == *name) {
-            Some(known) => known.file(rest, shown),
-            None => {
-                let mut new = Self {
-                    name: name.clone(),
-                    ..Self::default()
-                };
-                new.file(rest, shown);
-                self.below.push(new);
-            }
+        if let Some(known) = self.below.iter_mut().find(|it| it.name == *name) {
+            known.file(rest, shown);
+            return;
         }
+        let mut new = Self {
+            name: name.clone(),
+            ..Self::default()
+        };
+        new.file(rest, shown);
+        self.below.push(new);
     }
 
     /// The tree, drawn: at most 120 columns.

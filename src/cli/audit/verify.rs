@@ -60,7 +60,8 @@ impl Verify {
             // Line by line, so that a flaw is found in its file.
             Ok(Source::Files(_)) => told(verify(source.files()).map(|summary| print(&summary))),
             Ok(Source::Database(trail)) => told(walk(&*trail).map(|summary| print(&summary))),
-            Ok(Source::Running(Running { client, runtime })) => {
+            Ok(Source::Running(running)) => {
+                let Running { client, runtime } = *running;
                 match runtime.block_on(client.verify(None)) {
                     Ok(verified) => told(print_remote(&verified)),
                     Err(error) => told(Err(source.failed(error))),

@@ -297,7 +297,6 @@ fn unreadable() -> Status {
     Status::data_loss("the audit trail holds something that is no record; verify it")
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn invalid(error: impl std::error::Error) -> Status {
     Status::invalid_argument(sentence(&error))
 }

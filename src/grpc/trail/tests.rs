@@ -74,7 +74,8 @@ fn a_filter_crosses_the_wire_unchanged() {
 
 #[test]
 fn a_filter_that_can_not_be_meant_is_refused_by_its_field() {
-    let cases: [(fn(&mut AuditFilter), &str); 6] = [
+    type Spoil = fn(&mut AuditFilter);
+    let cases: [(Spoil, &str); 6] = [
         (
             |it| it.event_types.push("human.loggin".into()),
             "filter.event_types",
@@ -86,7 +87,7 @@ fn a_filter_that_can_not_be_meant_is_refused_by_its_field() {
                 it.start_time = Some(Wire {
                     seconds: -1,
                     nanos: 0,
-                })
+                });
             },
             "filter.start_time",
         ),
@@ -95,7 +96,7 @@ fn a_filter_that_can_not_be_meant_is_refused_by_its_field() {
                 it.end_time = Some(Wire {
                     seconds: 0,
                     nanos: -1,
-                })
+                });
             },
             "filter.end_time",
         ),
@@ -104,7 +105,7 @@ fn a_filter_that_can_not_be_meant_is_refused_by_its_field() {
                 it.end_time = Some(Wire {
                     seconds: 0,
                     nanos: 1_000_000_000,
-                })
+                });
             },
             "filter.end_time",
         ),
