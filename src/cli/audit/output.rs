@@ -98,12 +98,12 @@ impl Shown {
     /// The row below a name in a tree, in `width` columns.
     pub(super) fn branch(&self, width: usize) -> String {
         let start = format!(
-            "{}  {:EVENT$} {:RESULT$} ",
-            cut(&self.moment(), TIME, End::Right),
-            cut(&self.event_type, EVENT, End::Right),
-            cut(&self.result, RESULT, End::Right),
+            "{}  {} {} ",
+            pad(&cut(&self.moment(), TIME, End::Right), TIME),
+            pad(&cut(&self.event_type, EVENT, End::Right), EVENT),
+            pad(&cut(&self.result, RESULT, End::Right), RESULT),
         );
-        let left = width.saturating_sub(start.chars().count());
+        let left = width.saturating_sub(columns_of(&start));
         let operation = cut(&self.operation(), left, End::Right);
         format!("{start}{operation}").trim_end().to_owned()
     }
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(
             shown.row(),
             "2026-01-01T00:00:00.123Z  permission.denied   denied     …svc/reporting-of-the-year \
-             delete documents/42 x3 (out_of…"
+             delete documents/42 x3 (out_of_scop…"
         );
     }
 

@@ -155,7 +155,7 @@ mod tests {
                 &[alice, planner, reader],
                 &json!({
                     "action": "update", "resource": "documents", "reason_code": "out_of_scope",
-                    "message": "attenuated to read-only",
+                    "message": "read-only",
                 }),
             ),
             record(
@@ -184,7 +184,7 @@ usr-alice-001
 │  │  2026-01-01T00:00:03.000Z  permission.check    allowed    read calendar/7
 │  │  2026-01-01T00:00:04.000Z  agent.subdelegated  success    analysis-agent-002 task-abc-sub1
 │  └─ analysis-agent-002
-│        2026-01-01T00:00:05.000Z  permission.denied   denied     update documents (out_of_scope: attenuated to read-only)
+│        2026-01-01T00:00:05.000Z  permission.denied   denied     update documents (out_of_scope: read-only)
 └─ mailing-agent-003
       2026-01-01T00:00:06.000Z  permission.check    supervised send mail (approval_required)";
         let lines = Tree::of(&records).lines();
