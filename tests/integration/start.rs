@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
+use attache::audit::{EventType, Filter, Order, Span, SqliteTrail, Trail as _, Verifier};
 use attache::cli::Cli;
 use attache::config::Config;
 use attache::socket::Address;
@@ -229,6 +231,74 @@ async fn two_processes_do_not_share_a_trail() {
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains(trail.to_str().unwrap()), "{}", said.err);
     house.close().await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_no_trail_is_not_written() {
+    let (dir, _) = Plan::default().lay_out();
+    rewrite(dir.path(), "jsonl: audit.jsonl", "sqlite: audit.db");
+    let other = "SQLite format 4\0".repeat(100);
+    fs::write(dir.path().join("audit.db"), &other).unwrap();
+    let said = serve_in(dir.path()).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("audit.db"), "{}", said.err);
+    assert!(said.err.contains("not a database"), "{}", said.err);
+    let kept = fs::read_to_string(dir.path().join("audit.db")).unwrap();
+    assert_eq!(kept, other);
+}
+
+/// Every round ends by a kill while questions are asked, and the next one finds what the last one left.
+#[tokio::test]
+async fn a_killed_process_leaves_a_trail_in_its_database_that_the_next_one_goes_on_with() {
+    // A02, A03
+    let (dir, file) = Plan::default().lay_out();
+    rewrite(dir.path(), "jsonl: audit.jsonl", "sqlite: audit.db");
+    let socket = dir.path().join("authz.sock");
+    let address = Address::Unix {
+        path: socket.clone(),
+        mode: 0o660,
+    };
+    let database = dir.path().join("audit.db");
+    let rounds = 3;
+    for round in 1..=rounds {
+        let child = serve(&file, &socket).await;
+        let mut wire = Wire::connect(&address).await;
+        for at in 0..50 {
+            let frame = framed(&ask("GET", &format!("/documents/{at}")).encode_to_vec());
+            assert!(wire.call(CHECK, &[], frame).await.answer().is_allowed());
+        }
+        // Also beside the writer, from another process.
+        let trail = SqliteTrail::open(&database).unwrap();
+        let starts = Filter {
+            event_types: vec![EventType::AuditStarted],
+            ..Filter::default()
+        };
+        let page = trail.query(&starts, Order::Ascending, None, 1).unwrap();
+        assert_eq!(page.total, round);
+        signal(&child, "KILL").await;
+        let said = ended_within(child, Duration::from_secs(20)).await;
+        assert_eq!(said.code, None, "{said:?}");
+        fs::remove_file(&socket).unwrap();
+    }
+    let child = serve(&file, &socket).await;
+    signal(&child, "TERM").await;
+    let said = ended_within(child, Duration::from_secs(20)).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+
+    let trail = SqliteTrail::open(&database).unwrap();
+    let mut verifier = Verifier::default();
+    let mut gaps = 0;
+    let mut check = |line: &[u8]| {
+        let text = str::from_utf8(line).unwrap();
+        gaps += u64::from(text.contains("\"audit.gap\""));
+        verifier.line(line).unwrap();
+        ControlFlow::Continue(())
+    };
+    trail.walk(&Span::default(), &mut check).unwrap();
+    assert_eq!(gaps, rounds, "each kill is told by the next start");
+    let summary = verifier.finish().unwrap();
+    assert_eq!(summary.heads.len(), 4);
+    assert_eq!(summary.torn_lines, 0);
 }
 
 #[tokio::test]

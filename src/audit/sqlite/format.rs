@@ -3,8 +3,12 @@
 //! A file that is something else, or that a newer version wrote, is refused before anything in it is touched.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 /// What a file is, by its marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +17,26 @@ pub(super) enum Kind {
     Empty,
     /// A trail that this version reads and writes.
     Trail,
+}
+
+/// A connection to the database that `uri` names, which must be there.
+///
+/// It writes no temporary files, and believes no code that stands in the database but that of its triggers.
+pub(super) fn connect(uri: &str, access: OpenFlags) -> io::Result<Connection> {
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(uri, flags).map_err(failed)?;
+    connection
+        .busy_timeout(PATIENCE)
+        .and_then(|()| connection.pragma_update(None, "temp_store", "memory"))
+        .and_then(|()| connection.pragma_update(None, "trusted_schema", false))
+        .map_err(failed)?;
+    Ok(connection)
+}
+
+/// The database at `path` as a URI, without parameters.
+pub(super) fn uri(path: &Path) -> String {
+    let path = percent_encode(path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
+    format!("file:{path}")
 }
 
 /// Reads the marks of the file behind `connection`. Anything but what this version writes is an error.
@@ -90,3 +114,5 @@ const VERSION: i64 = 1;
 const FULL: i64 = 2;
 /// What a reader's long look made of the log is given back beyond this many bytes.
 const LOG_KEPT: i64 = 64 << 20;
+/// How long somebody else's lock is waited for before a batch or a question is given back. Health notices after a second.
+const PATIENCE: Duration = Duration::from_millis(500);

@@ -11,12 +11,12 @@
 //!   copy, or lost its log, is known by that.
 
 mod format;
+mod row;
 mod trail;
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
@@ -54,9 +54,8 @@ impl Sqlite {
         if !metadata.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-        connection.busy_timeout(PATIENCE).map_err(failed)?;
+        let access = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let mut connection = format::connect(&format::uri(path), access)?;
         let kind = format::kind(&connection)?;
         format::make_durable(&connection)?;
         if kind == Kind::Empty {
@@ -102,7 +101,7 @@ impl Sqlite {
             if self.again && holds(&transaction, &terms.writer, seq, line).map_err(failed)? {
                 continue;
             }
-            insert(&transaction, &terms, seq, line).map_err(failed)?;
+            row::insert(&transaction, &terms, seq, line).map_err(failed)?;
         }
         transaction.commit().map_err(failed)
     }
@@ -132,33 +131,6 @@ impl Sink for Sqlite {
     }
 }
 
-fn insert(connection: &Connection, terms: &Terms, seq: i64, line: &str) -> rusqlite::Result<()> {
-    connection.prepare_cached(INSERT_RECORD)?.execute(params![
-        line,
-        terms.time,
-        terms.writer,
-        seq,
-        terms.event_type,
-        terms.result,
-        terms.subject.as_ref().map(|subject| &subject.id),
-        terms.task.as_ref().map(|task| &task.id),
-        terms.resource,
-        terms.action,
-        terms.decision_id,
-    ])?;
-    let record = connection.last_insert_rowid();
-    let mut insert = connection.prepare_cached(INSERT_PARTY)?;
-    for name in terms.chain() {
-        let acts = terms.actors().any(|actor| actor == name);
-        insert.execute(params![name, acts, record])?;
-    }
-    let mut insert = connection.prepare_cached(INSERT_TASK)?;
-    for task in terms.tasks() {
-        insert.execute(params![task, record])?;
-    }
-    Ok(())
-}
-
 /// Whether `line` is there already: a commit that failed may have reached the disk all the same.
 fn holds(connection: &Connection, writer: &str, seq: i64, line: &str) -> rusqlite::Result<bool> {
     let held: Option<String> = connection
@@ -177,15 +149,7 @@ fn no_record() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "a line is no audit record")
 }
 
-const INSERT_RECORD: &str = "INSERT INTO record \
-    (line, time, writer, seq, event_type, result, subject, task, resource, action, decision_id) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
-/// A name may stand in a chain more than once.
-const INSERT_PARTY: &str = "INSERT OR IGNORE INTO party (name, acts, record) VALUES (?1, ?2, ?3)";
-const INSERT_TASK: &str = "INSERT OR IGNORE INTO task_member (task, record) VALUES (?1, ?2)";
 const LINE_OF: &str = "SELECT line FROM record WHERE writer = ?1 AND seq = ?2";
-/// How long somebody else's lock is waited for before the batch is given back. Health notices after a second.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests;

@@ -9,17 +9,18 @@
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params, params_from_iter};
 
 use super::super::file::beside;
-use super::super::trail::{Cursor, Filter, Order, Page, Span, Tasks, Trace, Trail, TrailError};
+use super::super::trail::{
+    Cursor, Filter, Order, Page, Span, Tasks, Terms, Trace, Trail, TrailError,
+};
 use super::format::{self, Kind, failed};
+use super::row;
 
 /// The reading end of a database of records.
 #[derive(Debug, Clone)]
@@ -32,6 +33,15 @@ pub struct SqliteTrail {
 pub(super) struct Condition {
     terms: Vec<String>,
     values: Vec<Value>,
+}
+
+/// One line of a walk.
+#[derive(Debug)]
+struct Step {
+    id: i64,
+    line: String,
+    /// Whose record it is and its number, where it is not found by what it says.
+    misfiled: Option<(String, u64)>,
 }
 
 /// What a file was when it was looked at.
@@ -60,7 +70,7 @@ impl SqliteTrail {
 
     fn try_read<T>(&self, ask: impl Fn(&Connection) -> rusqlite::Result<T>) -> io::Result<T> {
         let ask = |uri: &str| {
-            let connection = connect(uri)?;
+            let connection = format::connect(uri, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             let transaction = connection.unchecked_transaction().map_err(failed)?;
             if format::kind(&transaction)? == Kind::Empty {
                 return Err(io::Error::new(
@@ -70,15 +80,15 @@ impl SqliteTrail {
             }
             ask(&transaction).map_err(failed)
         };
-        let file = percent_encode(self.path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
+        let file = format::uri(&self.path);
         let at_rest = self.at_rest()?;
         if at_rest.is_some() {
-            let answer = ask(&format!("file:{file}?immutable=1"));
+            let answer = ask(&format!("{file}?immutable=1"));
             if self.at_rest()? == at_rest {
                 return answer;
             }
         }
-        ask(&format!("file:{file}"))
+        ask(&file)
     }
 
     /// The state of a file that nobody is writing; `None` where somebody is, or did not stop.
@@ -171,18 +181,38 @@ impl Trail for SqliteTrail {
                 let mut statement = connection.prepare(WALK)?;
                 let bounds = params![done, end, span.writer, from, to];
                 let rows = statement.query_map(bounds, |row| Ok((row.get(0)?, row.get(1)?)))?;
-                rows.collect::<Result<Vec<(i64, String)>, _>>()
+                rows.map(|row| {
+                    let (id, line) = row?;
+                    Step::look(connection, id, line)
+                })
+                .collect::<Result<Vec<_>, _>>()
             })?;
-            let Some((last, _)) = step.last() else {
+            let Some(last) = step.last() else {
                 return Ok(());
             };
-            done = *last;
-            for (_, line) in &step {
+            done = last.id;
+            for Step { line, misfiled, .. } in step {
                 if visit(line.as_bytes()).is_break() {
                     return Ok(());
                 }
+                if let Some((writer, seq)) = misfiled {
+                    let path = self.path.clone();
+                    return Err(TrailError::Misfiled { path, writer, seq });
+                }
             }
         }
+    }
+}
+
+impl Step {
+    fn look(connection: &Connection, id: i64, line: String) -> rusqlite::Result<Self> {
+        let mut misfiled = None;
+        if let Some(terms) = Terms::read(&line)
+            && !row::is_intact(connection, id, &terms)?
+        {
+            misfiled = Some((terms.writer, terms.seq));
+        }
+        Ok(Self { id, line, misfiled })
     }
 }
 
@@ -278,13 +308,6 @@ pub(super) fn page(
         all.clause()
     );
     (statement, all.values)
-}
-
-fn connect(uri: &str) -> io::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_URI;
-    Connection::open_with_flags(uri, flags).map_err(failed)
 }
 
 fn one_more(limit: usize) -> i64 {

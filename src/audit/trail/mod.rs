@@ -38,6 +38,7 @@ pub trait Trail: fmt::Debug + Send + Sync {
     /// Shows every line of `span` to `visit`, until it breaks, in the order in which they were written: what
     /// [`Verifier`](super::Verifier) asks for.
     ///
+    /// A record that is not found by what it says is an error, after its line was shown.
     /// What is stored and no record, such as a line that a crash cut off, is shown where it stands, but only to whoever
     /// asks for everything.
     fn walk(
@@ -146,6 +147,18 @@ pub enum TrailError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// A record that whoever asks for it does not find: what it is found by was changed. Its line may be whole.
+    #[error(
+        "record {seq} of `{writer}` in `{path}` is not filed under what it says: its row was altered"
+    )]
+    Misfiled {
+        /// Which file.
+        path: PathBuf,
+        /// Whose record.
+        writer: String,
+        /// Its sequence number.
+        seq: u64,
     },
     /// What is stored is no record.
     #[error("the audit trail holds something that is no record: {0}")]

@@ -40,3 +40,13 @@ fn walked(trail: &impl Trail, span: &Span) -> Vec<String> {
 fn lines_of(path: &Path) -> Vec<String> {
     walked(&SqliteTrail::open(path).unwrap(), &Span::default())
 }
+
+/// Why the trail at `path` can't be read.
+fn unread(path: &Path) -> String {
+    let error = SqliteTrail::open(path).unwrap_err();
+    assert!(
+        error.to_string().contains(path.to_str().unwrap()),
+        "{error}"
+    );
+    std::error::Error::source(&error).unwrap().to_string()
+}

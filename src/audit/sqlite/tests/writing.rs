@@ -1,7 +1,6 @@
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -128,22 +127,28 @@ async fn run(writer: &str, path: &Path, records: usize) {
     witness.handle.close().await.unwrap();
 }
 
-/// What a second process sees of `from`: everything that was written, of which a crash left the first `log` bytes.
-fn crashed(from: &Path, to: &Path, log: Option<u64>) {
-    // By another process: closing a copy's source here would take this process's locks on it away.
+/// What is left of `from` after a crash that did `damage` to the log.
+fn crashed(from: &Path, to: &Path, damage: impl FnOnce(&File)) {
+    // Closing them takes this process's locks on them away, which no other process asks for here. A copy by another
+    // process would hold the lock files of other tests between its fork and its exec.
     for ending in ["", "-wal"] {
-        let copied = Command::new("cp")
-            .args([beside(from, ending), beside(to, ending)])
-            .status();
-        assert!(copied.unwrap().success());
+        fs::copy(beside(from, ending), beside(to, ending)).unwrap();
     }
-    if let Some(length) = log {
-        let log = File::options()
-            .write(true)
-            .open(beside(to, "-wal"))
-            .unwrap();
-        log.set_len(length).unwrap();
-    }
+    let log = File::options().write(true).open(beside(to, "-wal"));
+    damage(&log.unwrap());
+}
+
+/// What the next start finds in the copy at `path`: a part of `whole` from its beginning on. Its length.
+fn survivors(path: &Path, whole: &[String]) -> usize {
+    let sink = Sqlite::open(path).unwrap();
+    let last = sink.found().last;
+    drop(sink);
+    let lines = lines_of(path);
+    assert_eq!(lines, whole[..lines.len()]);
+    let seq = u64::try_from(lines.len()).unwrap();
+    assert_eq!(last.map_or(0, |last| last.seq), seq);
+    verify(&lines).unwrap();
+    lines.len()
 }
 
 #[tokio::test]
@@ -211,7 +216,7 @@ fn a_second_writer_is_refused_until_the_first_is_gone() {
     let first = Sqlite::open(&path).unwrap();
     let error = Sqlite::open(&path).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
-    SqliteTrail::open(&path).unwrap();
+    assert_eq!(lines_of(&path).len(), 0, "readers need no lock");
     drop(first);
     Sqlite::open(&path).unwrap();
 }
@@ -239,23 +244,23 @@ fn what_is_no_trail_is_refused_and_left_as_it_is() {
         let before = fs::read(path).unwrap();
         let error = Sqlite::open(path).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
-        let error = SqliteTrail::open(path).unwrap_err();
-        let error = std::error::Error::source(&error).unwrap().to_string();
+        let error = unread(path);
         assert!(error.contains(word), "{error}");
         assert!(fs::read(path).unwrap() == before, "{word}");
     }
     Sqlite::open(folder.path()).unwrap_err();
     Sqlite::open(&folder.path().join("missing/audit.db")).unwrap_err();
-    SqliteTrail::open(&folder.path().join("missing.db")).unwrap_err();
+    unread(&folder.path().join("missing.db"));
+    unread(folder.path());
 }
 
 #[test]
 fn a_file_that_a_crash_left_empty_becomes_a_trail() {
     let (_folder, path) = folder();
     fs::write(&path, "").unwrap();
-    SqliteTrail::open(&path).unwrap_err();
+    assert!(unread(&path).contains("empty"));
     drop(Sqlite::open(&path).unwrap());
-    SqliteTrail::open(&path).unwrap();
+    assert_eq!(lines_of(&path).len(), 0);
 }
 
 #[tokio::test]
@@ -471,30 +476,59 @@ async fn a_crash_leaves_whole_batches_from_the_first_on_wherever_the_log_ends() 
     }
     let whole = lines_of(&path);
     assert_eq!(whole.len(), 13);
-    let log = fs::metadata(beside(&path, "-wal")).unwrap().len();
+    let end = fs::metadata(beside(&path, "-wal")).unwrap().len();
     let mut survived = Vec::new();
-    for cut in (0..=log).rev().step_by(1777) {
+    for cut in (0..=end).rev().step_by(1777) {
         let copy = folder.path().join(format!("{cut}.db"));
-        crashed(&path, &copy, Some(cut));
-        let sink = Sqlite::open(&copy).unwrap();
-        let last = sink.found().last;
-        drop(sink);
-        let lines = lines_of(&copy);
-        assert_eq!(lines, whole[..lines.len()], "{cut}");
-        assert_eq!(
-            last.map(|last| last.seq),
-            lines.len().try_into().ok().filter(|seq| *seq > 0)
-        );
-        verify(&lines).unwrap();
-        survived.push(lines.len());
+        crashed(&path, &copy, |log| log.set_len(cut).unwrap());
+        survived.push(survivors(&copy, &whole));
     }
     assert_eq!(survived[0], 13);
     assert!(survived.is_sorted_by(|more, less| more >= less));
     survived.dedup();
+    assert_eq!(survived.len(), 14, "each commit is a place to come back to");
+    witness.handle.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_that_is_rubbish_somewhere_loses_no_batch_before_it() {
+    // A03, A05
+    let (folder, path) = folder();
+    let sink = Held::open(&path);
+    let witness = witness("host/1", sink.clone());
+    for request in 0..12 {
+        witness.auditor.record(allowed(request));
+        witness.auditor.flush().await.unwrap();
+        if request == 5 {
+            // What is in the database by now does not depend on the log, which begins anew over its old self.
+            let sink = sink.0.lock().unwrap();
+            let left = sink
+                .connection
+                .query_row("PRAGMA wal_checkpoint(FULL)", (), |row| {
+                    row.get::<_, i64>(0)
+                });
+            assert_eq!(left.unwrap(), 0);
+        }
+    }
+    let whole = lines_of(&path);
+    let end = fs::metadata(beside(&path, "-wal")).unwrap().len();
+    let mut survived = Vec::new();
+    for at in (0..end).step_by(2777) {
+        let copy = folder.path().join(format!("{at}.db"));
+        crashed(&path, &copy, |log| {
+            log.write_all_at(&[0xA5; 64], at).unwrap();
+        });
+        survived.push(survivors(&copy, &whole));
+    }
     assert_eq!(
-        survived.len(),
-        14,
-        "every commit is a place to come back to"
+        survived[0], 7,
+        "what was in the database before the log began anew"
+    );
+    assert!(survived.is_sorted());
+    assert_eq!(
+        survived.last(),
+        Some(&13),
+        "the end of the log is from before"
     );
     witness.handle.close().await.unwrap();
 }
@@ -506,7 +540,7 @@ async fn a_run_that_did_not_stop_is_told_by_the_next() {
     first.auditor.record(allowed(1));
     first.auditor.flush().await.unwrap();
     let copy = folder.path().join("copy.db");
-    crashed(&path, &copy, None);
+    crashed(&path, &copy, |_| ());
     run("host/2", &copy, 0).await;
     let lines = lines_of(&copy);
     assert_eq!(
