@@ -196,6 +196,12 @@ fn other(event_type: EventType) -> Option<Record> {
                 .with("cause", "connection refused");
             system(Success, told)
         }
+        EventType::AuditQueried => Record {
+            action: Some("read".parse().unwrap()),
+            resource: Some("audit".parse().unwrap()),
+            details: details().with("method", "QueryAuditEntries"),
+            ..Record::new(event_type, Success, Actor::Workload(spiffe("svc/auditor")))
+        },
         EventType::AuditCheckpoint => {
             let told = details()
                 .with("hash", "5f".repeat(32))
