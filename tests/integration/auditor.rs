@@ -207,7 +207,7 @@ async fn a_table_fits_and_shows_nothing_that_moves_the_cursor() {
     let [file, _] = trail(folder.path()).await;
     let said = attache(&["audit", "query", &file, "--limit", "6"]).await;
     assert_eq!(said.code, Some(0));
-    assert!(said.err.contains("6 of 8 records"), "{}", said.err);
+    assert!(said.err.contains("6 of 9 records"), "{}", said.err);
     assert_eq!(said.out.lines().count(), 7);
     for line in said.out.lines() {
         assert!(line.chars().count() <= 120, "{line}");
@@ -254,7 +254,7 @@ async fn a_database_is_verified_as_a_file_is() {
         let said = attache(&["audit", "verify", &file]).await;
         assert_eq!(said.code, Some(0), "{}", said.err);
         assert!(
-            said.out.starts_with("unbroken: 8 records of 1 writers"),
+            said.out.starts_with("unbroken: 9 records of 1 writers"),
             "{}",
             said.out
         );

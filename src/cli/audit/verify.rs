@@ -96,7 +96,7 @@ impl Verify {
             Ok(Source::Running(running)) => {
                 let Running { client, runtime } = *running;
                 match runtime.block_on(client.verify(None)) {
-                    Ok(verified) => told(print_remote(&verified)),
+                    Ok(answer) => told(print_remote(&answer)),
                     Err(error) => told(Err(source.failed(error))),
                 }
             }
