@@ -30,11 +30,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::audit::{self, AuditError, Origin, WriterHandle};
+use crate::audit::{self, AuditError, Origin, Trail, TrailError, WriterHandle};
 use crate::authority::{Authority, Mandates, Metrics, Rules, Sessions};
 use crate::clock::Clock;
 use crate::config::{Config, Fixed, Mode};
-use crate::grpc::{Services, health_routes};
+use crate::grpc::{Reading, Services, health_routes};
 use crate::http::{Health, serve_health};
 use crate::keys::{Keyring, KeysError};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
@@ -65,6 +65,7 @@ pub struct App {
     credentials: Arc<Credentials>,
     renewals: Vec<Renewal>,
     witness: WriterHandle,
+    trail: Option<Arc<dyn Trail>>,
     registry: Arc<Mutex<Registry>>,
     readiness: Readiness,
     notices: Notices,
@@ -90,6 +91,9 @@ pub enum StartError {
     /// The keys of tokens can't be used.
     #[error("cannot use the keys of tokens; look at delegation.keys.directory")]
     Keys(#[source] KeysError),
+    /// The audit trail can't be read back.
+    #[error("cannot read the audit trail back; look at audit.sinks")]
+    Trail(#[source] TrailError),
     /// A socket can't be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -132,6 +136,7 @@ impl StartError {
             | Self::AuditTimeout(_)
             | Self::State(_)
             | Self::Keys(_)
+            | Self::Trail(_)
             | Self::Bind(_)
             | Self::BindHealth { .. } => 1,
         }
@@ -196,6 +201,8 @@ impl App {
             .build(&fixed.base, origin, Arc::clone(&clock), rng, &mut registry)
             .map_err(StartError::Audit)?;
         witness::prove(&auditor).await?;
+        let trail = fixed.audit.trail(&fixed.base).transpose();
+        let trail = trail.map_err(StartError::Trail)?.map(Arc::from);
         let judge = judge(source, &fixed, &mut registry);
         judge.report_to(circuit_witness(auditor.clone(), notices.clone()));
         let metrics = Metrics::new(&mut registry);
@@ -266,6 +273,7 @@ impl App {
             credentials,
             renewals,
             witness,
+            trail,
             registry: Arc::new(Mutex::new(registry)),
             readiness,
             notices,
@@ -313,6 +321,7 @@ impl App {
             credentials,
             renewals,
             witness,
+            trail,
             registry,
             readiness,
             notices,
@@ -329,9 +338,17 @@ impl App {
             notices: notices.clone(),
         };
         let probes_end = stopped.clone().cancelled_owned();
+        let reading = Reading::new(
+            Arc::clone(&authority),
+            witness.auditor(),
+            trail,
+            &fixed.limits,
+            shutdown.clone(),
+        );
         let services = Services::new(
             Arc::clone(&authority),
             fixed.limits.clone(),
+            reading.clone(),
             grpc_health.clone(),
         )
         .with_sessions(sessions.clone())
@@ -375,6 +392,7 @@ impl App {
             sessions,
             mandates,
             services,
+            reading,
             limits: fixed.limits,
             shutdown: shutdown.clone(),
         };

@@ -19,6 +19,7 @@ mod mandate;
 mod metrics;
 mod provider;
 mod question;
+mod reading;
 mod rules;
 mod session;
 
@@ -36,6 +37,7 @@ pub use mandate::{
 pub use metrics::Metrics;
 pub use provider::{AuthorizationProvider, AuthzDecision};
 pub use question::{Attributes, HeaderProblem, Headers, HttpRequest, Question};
+pub use reading::Reader;
 pub use rules::{ContextNames, Rules};
 pub use session::{LONGEST_SESSION_CALL, Login, Opened, SessionRefusal, Sessions};
 

@@ -1,5 +1,5 @@
 //! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs, `SessionService` for people and
-//! `DelegationService` for both, and the [`Services`] that workloads and people reach.
+//! `DelegationService` for both, `AuditService` for auditors, and the [`Services`] that workloads and people reach.
 //!
 //! Turns wire messages into attache's own words and back; decides nothing itself. On `ext_authz` every fault on the way
 //! becomes an explicit denial ([`rescue`]), elsewhere an error of the call ([`guard`]); connections and messages are
@@ -24,6 +24,7 @@ mod response;
 mod server;
 mod services;
 mod session;
+mod trail;
 
 use std::io;
 use std::sync::Arc;
@@ -45,6 +46,10 @@ pub use limits::Limits;
 pub use rehearsal::{Rehearsal, RehearsalError, RequestFlags};
 pub use services::{LONGEST_CALL, MeshServer, Services};
 pub use session::{SessionClient, SessionClientError, SessionInfo};
+pub use trail::{
+    AuditClient, AuditClientError, ChainEnd, QueriedPage, Reading, StreamedEntry, TracedEntries,
+    Verified,
+};
 
 use delegation::Handovers;
 use ext_authz::ExtAuthz;
@@ -61,9 +66,11 @@ pub const AUTHORIZATION: &str = authorization::NAME;
 pub const DELEGATION: &str = delegation::NAME;
 /// The name of the service of sessions, as health checks ask for it.
 pub const SESSIONS: &str = session::NAME;
+/// The name of the service that reads the audit trail, as health checks ask for it.
+pub const AUDIT: &str = trail::NAME;
 
-/// Serves `ext_authz` on sockets, and decisions for programs on those of them that are Unix sockets; shared by all
-/// listeners and workers.
+/// Serves `ext_authz` on sockets, and decisions for programs and the audit trail on those of them that are Unix sockets;
+/// shared by all listeners and workers.
 #[derive(Debug, Clone)]
 pub struct ExtAuthzServer {
     authority: Arc<Authority>,
@@ -74,6 +81,7 @@ pub struct ExtAuthzServer {
     inquiries: Arc<Semaphore>,
     people: Option<People>,
     handovers: Option<Handovers>,
+    reading: Option<Reading>,
 }
 
 impl ExtAuthzServer {
@@ -88,6 +96,7 @@ impl ExtAuthzServer {
             limits,
             people: None,
             handovers: None,
+            reading: None,
         }
     }
 
@@ -109,6 +118,15 @@ impl ExtAuthzServer {
         }
     }
 
+    /// The same, with the audit trail to be read.
+    #[must_use]
+    pub fn reading(self, reading: Reading) -> Self {
+        Self {
+            reading: Some(reading),
+            ..self
+        }
+    }
+
     /// Serves one socket on the current runtime, until a stop begins and what is under way has finished.
     pub async fn serve(self, bound: Bound, shutdown: Shutdown) -> io::Result<()> {
         let rescue = RescueLayer {
@@ -119,13 +137,16 @@ impl ExtAuthzServer {
             time_limit: self.limits.request_timeout + STALL_MARGIN,
         };
         // On TCP, anything in the pod could ask about anybody.
-        let decisions = match bound.address() {
-            Address::Unix { .. } => Some(authorization::service(
-                Arc::clone(&self.authority),
-                &self.limits,
-                self.inquiries,
-            )),
-            Address::Tcp(_) => None,
+        let (decisions, trail) = match bound.address() {
+            Address::Unix { .. } => (
+                Some(authorization::service(
+                    Arc::clone(&self.authority),
+                    &self.limits,
+                    self.inquiries,
+                )),
+                self.reading.map(|it| it.service(&self.limits)),
+            ),
+            Address::Tcp(_) => (None, None),
         };
         let sessions = match bound.address() {
             Address::Unix { .. } => self.people.map(|people| people.service()),
@@ -146,6 +167,7 @@ impl ExtAuthzServer {
             .add_optional_service(decisions)
             .add_optional_service(sessions)
             .add_optional_service(mandates)
+            .add_optional_service(trail)
             .serve_with_incoming_shutdown(connections, async move { shutdown.draining().await })
             .await
             .map_err(io::Error::other)
