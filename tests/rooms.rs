@@ -54,6 +54,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "grpc",
         &[
+            "audit",
             "authority",
             "clock",
             "delegation",
@@ -64,6 +65,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "permission",
             "socket",
             "state",
+            "text",
         ],
     ),
     ("http", &["lifecycle", "socket"]),
@@ -102,7 +104,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("prost_reflect", &["grpc"]),
     ("axum", &["grpc", "http", "app"]),
     ("hyper", &["http", "policy"]),
-    ("hyper_util", &["http"]),
+    ("hyper_util", &["grpc", "http"]),
     ("reqwest", &["policy"]),
     ("socket2", &["socket"]),
     ("regorus", &["policy"]),

@@ -3,21 +3,26 @@
 //! It holds one line at a time, however long the trail is. It does not verify the chain; what it can't read ends it, with
 //! the file and the line, after everything before was written.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::slice;
 
 use clap::{Args, ValueEnum};
 
-use crate::audit::{self, Encoder, NotARecord, Unreadable};
+use crate::audit::{self, Encoder, Filter, NotARecord, Order, Span, Trail, TrailError, Unreadable};
+use crate::grpc::AuditClient;
 
-use super::complain;
+use super::super::complain;
+use super::query::PAGE;
+use super::source::{Running, Source, SourceError, SourceFlags, open_files};
 
 /// Write a trail in another format, one JSON object a line
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Give rotated files oldest first. Every line carries the record as it was written; `attache audit verify` says \
+Give rotated files oldest first; `-` is standard input. Every line carries the record as it was written; `attache audit verify` says \
 whether the chain is unbroken, this command does not.
 
 Exit code: 0 everything was written, 1 a line that is no record, no record at all, or a file that is not readable.")]
@@ -25,9 +30,8 @@ pub(super) struct Export {
     /// Format to write
     #[arg(long, value_enum)]
     format: Format,
-    /// Files written by the `jsonl` sink; `-` for standard input
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
+    #[command(flatten)]
+    source: SourceFlags,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -58,16 +62,26 @@ enum ExportError {
         #[source]
         source: NotARecord,
     },
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("cannot read the audit trail")]
+    Trail(#[from] TrailError),
     #[error("cannot write to standard output")]
     Write(#[source] io::Error),
-    #[error("nothing to export: no record in the given files")]
+    #[error("what attache gave as record {record} is none")]
+    Answer {
+        record: u64,
+        #[source]
+        source: NotARecord,
+    },
+    #[error("nothing to export: no record there")]
     Empty,
 }
 
 impl Export {
     pub(super) fn run(self) -> ExitCode {
         let mut out = BufWriter::new(io::stdout().lock());
-        let exported = export(&self.files, self.format.into(), &mut out);
+        let exported = self.export(&mut out);
         // Whatever ended it: what came before is written.
         let flushed = out.flush().map_err(ExportError::Write);
         match exported.and(flushed) {
@@ -77,6 +91,56 @@ impl Export {
                 ExitCode::FAILURE
             }
         }
+    }
+}
+
+impl Export {
+    fn export(&self, out: &mut impl Write) -> Result<(), ExportError> {
+        let format = self.format.into();
+        if self.source.is_running() {
+            let Source::Running(running) = self.source.open()? else {
+                return Err(ExportError::Empty);
+            };
+            let Running { client, runtime } = *running;
+            return runtime.block_on(ask(&self.source, &client, format, out));
+        }
+        export(self.source.files(), format, out)
+    }
+}
+
+/// Writes the records that a running attache gives, as of now, to `out`: by time, a page at a time.
+async fn ask(
+    source: &SourceFlags,
+    client: &AuditClient,
+    format: audit::Format,
+    out: &mut impl Write,
+) -> Result<(), ExportError> {
+    let mut encoder = Encoder::new(format);
+    let (mut event, mut token) = (Vec::new(), String::new());
+    let everything = Filter::default();
+    let unreadable = |Unreadable { line, cause }| ExportError::Answer {
+        record: line,
+        source: cause,
+    };
+    loop {
+        let page = client
+            .query(&everything, Order::Ascending, PAGE, &token)
+            .await;
+        let page = page.map_err(|error| source.failed(error))?;
+        for line in &page.records {
+            event.clear();
+            let read = encoder.line(line.as_bytes(), &mut event);
+            read.map_err(unreadable)?;
+            out.write_all(&event).map_err(ExportError::Write)?;
+        }
+        token = page.next;
+        if token.is_empty() {
+            break;
+        }
+    }
+    match encoder.finish().map_err(unreadable)? {
+        0 => Err(ExportError::Empty),
+        _ => Ok(()),
     }
 }
 
@@ -113,6 +177,12 @@ fn read_lines(
     path: &Path,
     visit: &mut dyn FnMut(&[u8]) -> Result<(), ExportError>,
 ) -> Result<(), ExportError> {
+    // What is no regular file, a pipe for instance, can be read only once.
+    if fs::metadata(path).is_ok_and(|it| it.is_file())
+        && let Source::Database(trail) = open_files(slice::from_ref(&path.to_owned()))?
+    {
+        return walk(&*trail, visit);
+    }
     let unreadable = |source| ExportError::Read {
         path: path.to_owned(),
         source,
@@ -137,6 +207,23 @@ fn read_lines(
         }
         visit(&line)?;
     }
+}
+
+/// Shows every line of a database to `visit`, until that fails.
+fn walk(
+    trail: &dyn Trail,
+    visit: &mut dyn FnMut(&[u8]) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    let mut done = Ok(());
+    trail.walk(&Span::default(), &mut |line| {
+        done = visit(line);
+        if done.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    })?;
+    done
 }
 
 /// How far the files were read, to find the one that a line is in.
@@ -191,7 +278,7 @@ mod tests {
     }
 
     fn record() -> &'static str {
-        let records = include_str!("../../tests/export/golden/records.jsonl");
+        let records = include_str!("../../../tests/export/golden/records.jsonl");
         records.lines().next().unwrap()
     }
 
@@ -223,7 +310,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(longest as u64, LONGEST);
-        let text = sentence(&export_json(std::slice::from_ref(&path)).1.unwrap_err());
+        let text = sentence(&export_json(slice::from_ref(&path)).1.unwrap_err());
         assert!(
             text.starts_with(&format!("{} line 1 is not a record", path.display())),
             "{text}"
