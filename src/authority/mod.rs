@@ -1,5 +1,5 @@
-//! Where decisions are made: takes a [`Question`], asks identity, routes, permissions, tiers and policy in that order,
-//! leaves a record of the outcome, and answers with a [`Decision`]. An [`Inquiry`] names the operation itself, takes the
+//! Where decisions are made: takes a [`Question`], asks identity, routes, [`Tokens`], permissions, tiers and policy in that
+//! order, leaves a record of the outcome, and answers with a [`Decision`]. An [`Inquiry`] names the operation itself, takes the
 //! same way from permissions on, and is answered with an [`AuthzDecision`]. Programs see [`AuthorizationProvider`].
 //!
 //! People open [`Sessions`] here, which delegations rest on.
@@ -20,6 +20,7 @@ mod provider;
 mod question;
 mod rules;
 mod session;
+mod tokens;
 
 pub use check::Authority;
 pub use decision::{Decision, DecisionId, Denial, Outcome, Permit};
@@ -32,5 +33,7 @@ pub use provider::{AuthorizationProvider, AuthzDecision};
 pub use question::{Attributes, HeaderProblem, Headers, HttpRequest, Question};
 pub use rules::{ContextNames, Rules};
 pub use session::{LONGEST_SESSION_CALL, Login, Opened, SessionRefusal, Sessions};
+
+pub use tokens::Tokens;
 
 pub use crate::policy::{Deadline, Shaping};

@@ -18,6 +18,7 @@ mod held;
 mod id;
 mod lease;
 mod lineage;
+mod mandate;
 mod narrowing;
 mod principal;
 mod refusal;
@@ -29,7 +30,7 @@ mod task;
 mod tests;
 pub mod token;
 
-pub use config::{Config, Settings};
+pub use config::{Config, Settings, Showing, TokenHeader};
 pub use delegate::{
     Basis, Facts, HARD_DEPTH, Limits, MOST_AUDIENCES, MOST_NARROWING, MOST_PERMISSIONS,
     MOST_PURPOSE, OnExcess, Proposal, Wanted, WantedTask, delegate, lifetime,
@@ -42,6 +43,7 @@ pub use id::{
 };
 pub use lease::{Terms, WantedLease, lease};
 pub use lineage::{Claimant, Right};
+pub use mandate::{Mandate, Withheld};
 pub use narrowing::{Excess, Missing, Named, Narrowing};
 pub use principal::{Agent, Chain, Person, Principal};
 pub use refusal::{NotAllowed, Refusal};
