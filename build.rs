@@ -37,8 +37,14 @@ fn envoy() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Our own services, with clients.
 fn attache() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["attache/v1/authorization.proto", "attache/v1/session.proto"];
+    let files = [
+        "attache/v1/audit.proto",
+        "attache/v1/authorization.proto",
+        "attache/v1/session.proto",
+    ];
     let descriptors = protox::compile(files, ["proto"])?;
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is set by cargo")?);
+    std::fs::write(out.join("attache.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .build_transport(false)
         // They hold secrets, and show themselves by hand.

@@ -3,11 +3,13 @@
 //! Never used for timeouts or cache expiry; those use tokio's pausable monotonic clock.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
 use time::format_description::FormatItem;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 /// A moment in UTC with nanosecond resolution, from 1970 to 2554.
@@ -17,6 +19,11 @@ use time::macros::format_description;
 pub struct Timestamp {
     unix_nanos: u64,
 }
+
+/// A text that is no moment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is no moment from 1970 on; write RFC 3339, as 2026-01-01T00:00:00Z", .0.escape_debug())]
+pub struct TimestampError(String);
 
 /// Where wall-clock time comes from.
 ///
@@ -65,6 +72,15 @@ impl Timestamp {
         }
     }
 
+    /// This moment moved back, saturating at 1970.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            unix_nanos: self.unix_nanos.saturating_sub(nanos),
+        }
+    }
+
     /// How long after `earlier` this moment is; zero where it is not.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.unix_nanos.saturating_sub(earlier.unix_nanos))
@@ -78,6 +94,18 @@ impl From<SystemTime> for Timestamp {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);
         Self::from_unix_seconds(0).plus(since_epoch)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    /// Reads RFC 3339 with any offset.
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).ok();
+        let nanos = moment.and_then(|it| u64::try_from(it.unix_timestamp_nanos()).ok());
+        let unix_nanos = nanos.ok_or_else(|| TimestampError(text.to_owned()))?;
+        Ok(Self { unix_nanos })
     }
 }
 
@@ -152,6 +180,23 @@ mod tests {
             Timestamp::from_unix_seconds(0).to_string(),
             "1970-01-01T00:00:00.000000000Z"
         );
+    }
+
+    #[test]
+    fn what_is_shown_is_read_back_and_nonsense_is_not() {
+        let moment = Timestamp::from_unix_seconds(1_795_287_600).plus(Duration::from_nanos(120));
+        assert_eq!(moment.to_string().parse(), Ok(moment));
+        let offset = "2026-11-21T20:00:00.00000012+01:00".parse();
+        assert_eq!(offset, Ok(moment));
+        for text in [
+            "",
+            "yesterday",
+            "2026-11-21",
+            "1969-12-31T23:59:59Z",
+            "9999-01-01T00:00:00Z",
+        ] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+        }
     }
 
     #[test]

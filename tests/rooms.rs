@@ -58,6 +58,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "grpc",
         &[
+            "audit",
             "authority",
             "clock",
             "delegation",
@@ -68,6 +69,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "permission",
             "socket",
             "state",
+            "text",
         ],
     ),
     ("http", &["lifecycle", "socket"]),
@@ -106,7 +108,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("prost_reflect", &["grpc"]),
     ("axum", &["grpc", "http", "app"]),
     ("hyper", &["http", "policy"]),
-    ("hyper_util", &["http"]),
+    ("hyper_util", &["grpc", "http"]),
     ("reqwest", &["policy"]),
     ("socket2", &["socket"]),
     ("regorus", &["policy"]),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::authority::{Authority, Sessions};
 use crate::config::{Listen, TlsListener};
-use crate::grpc::{ExtAuthzServer, LONGEST_CALL, Limits, MeshServer, Services};
+use crate::grpc::{ExtAuthzServer, LONGEST_CALL, Limits, MeshServer, Reading, Services};
 use crate::http::OpenServer;
 use crate::lifecycle::Shutdown;
 use crate::socket::{Address, Bound, SocketFile};
@@ -31,6 +31,7 @@ pub(super) struct Behind {
     pub(super) authority: Arc<Authority>,
     pub(super) sessions: Option<Arc<Sessions>>,
     pub(super) services: Services,
+    pub(super) reading: Reading,
     pub(super) limits: Limits,
     pub(super) shutdown: Shutdown,
 }
@@ -70,7 +71,8 @@ impl Doors {
 impl Behind {
     fn open_ext_authz(&self, sockets: &[Bound]) -> std::io::Result<Vec<End>> {
         let server = ExtAuthzServer::new(Arc::clone(&self.authority), self.limits.clone())
-            .with_sessions(self.sessions.clone());
+            .with_sessions(self.sessions.clone())
+            .reading(self.reading.clone());
         let mut ends = Vec::new();
         for number in 0..self.limits.workers {
             let shared = worker::share(sockets)?;

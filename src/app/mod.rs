@@ -29,11 +29,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::audit::{self, AuditError, Origin, WriterHandle};
+use crate::audit::{self, AuditError, Origin, Trail, TrailError, WriterHandle};
 use crate::authority::{Authority, Metrics, Rules, Sessions};
 use crate::clock::Clock;
 use crate::config::{Config, Fixed, Mode};
-use crate::grpc::{Services, health_routes};
+use crate::grpc::{Reading, Services, health_routes};
 use crate::http::{Health, serve_health};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::policy::{EngineKind, Judge, LoadError, Proof, Source};
@@ -60,6 +60,7 @@ pub struct App {
     credentials: Arc<Credentials>,
     renewals: Vec<Renewal>,
     witness: WriterHandle,
+    trail: Option<Arc<dyn Trail>>,
     registry: Arc<Mutex<Registry>>,
     readiness: Readiness,
     notices: Notices,
@@ -82,6 +83,9 @@ pub enum StartError {
     /// The memory of sessions can't be opened.
     #[error("cannot open the memory of sessions; name another file under state")]
     State(#[source] state::OpenError),
+    /// The audit trail can't be read back.
+    #[error("cannot read the audit trail back; look at audit.sinks")]
+    Trail(#[source] TrailError),
     /// A socket can't be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -123,6 +127,7 @@ impl StartError {
             Self::Audit(_)
             | Self::AuditTimeout(_)
             | Self::State(_)
+            | Self::Trail(_)
             | Self::Bind(_)
             | Self::BindHealth { .. } => 1,
         }
@@ -187,6 +192,8 @@ impl App {
             .build(&fixed.base, origin, Arc::clone(&clock), rng, &mut registry)
             .map_err(StartError::Audit)?;
         witness::prove(&auditor).await?;
+        let trail = fixed.audit.trail(&fixed.base).transpose();
+        let trail = trail.map_err(StartError::Trail)?.map(Arc::from);
         let judge = judge(source, &fixed, &mut registry);
         judge.report_to(circuit_witness(auditor.clone(), notices.clone()));
         let metrics = Metrics::new(&mut registry);
@@ -234,6 +241,7 @@ impl App {
             credentials,
             renewals,
             witness,
+            trail,
             registry: Arc::new(Mutex::new(registry)),
             readiness,
             notices,
@@ -273,6 +281,7 @@ impl App {
             credentials,
             renewals,
             witness,
+            trail,
             registry,
             readiness,
             notices,
@@ -289,9 +298,17 @@ impl App {
             notices: notices.clone(),
         };
         let probes_end = stopped.clone().cancelled_owned();
+        let reading = Reading::new(
+            Arc::clone(&authority),
+            witness.auditor(),
+            trail,
+            &fixed.limits,
+            shutdown.clone(),
+        );
         let services = Services::new(
             Arc::clone(&authority),
             fixed.limits.clone(),
+            reading.clone(),
             grpc_health.clone(),
         )
         .with_sessions(sessions.clone());
@@ -327,6 +344,7 @@ impl App {
             authority,
             sessions,
             services,
+            reading,
             limits: fixed.limits,
             shutdown: shutdown.clone(),
         };

@@ -18,6 +18,7 @@ use super::stdout::Stream;
 use super::trail::{JsonlTrail, Trail, TrailError};
 use super::{AuditError, Auditor, Extras, Origin, Setup, WriterHandle, start_with};
 use crate::clock::Clock;
+use crate::identity::SpiffePattern;
 
 /// Where records go and how many may wait.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -36,6 +37,8 @@ pub struct Config {
     pub checkpoint: CheckpointConfig,
     /// Members whose values are not kept. Default none.
     pub redact: Redaction,
+    /// SPIFFE IDs of workloads that may read the trail, in the grammar of `identity.peps`. Agents never may. Default: none.
+    pub readers: Vec<SpiffePattern>,
 }
 
 /// At least one sink.
@@ -98,12 +101,14 @@ impl Config {
         mut rng: impl Rng + Send + 'static,
         registry: &mut Registry,
     ) -> Result<(Auditor, WriterHandle), AuditError> {
+        // Who may read changes nothing about what is written.
         let Self {
             sinks,
             queue,
             mode,
             checkpoint,
             redact,
+            readers: _,
         } = self;
         let beside = sinks.first_file().map(|file| {
             let mut path = file.as_os_str().to_owned();

@@ -41,6 +41,7 @@ mod sink;
 mod sqlite;
 mod status;
 mod stdout;
+mod tap;
 mod text;
 mod trail;
 mod verify;
@@ -73,6 +74,7 @@ pub use sink::{Batch, Found, LastRecord, Sink};
 pub use sqlite::{Sqlite, SqliteTrail};
 pub use status::Health;
 pub use stdout::Stream;
+pub use tap::{Seen, Watcher};
 pub use text::Text;
 pub use trail::{Cursor, Filter, JsonlTrail, Order, Page, Span, Tasks, Trace, Trail, TrailError};
 pub use verify::{Anchor, AnchorError, Broken, Flaw, Head, Predecessor, Summary, Verifier, verify};
@@ -194,6 +196,7 @@ pub fn start_with(
         .collect();
     let key = checkpoints.as_ref().map(|it| it.key.public());
     let opening = itself::started(nonce, &found, key);
+    let writer_id = Arc::clone(&origin.writer);
     let chain = Chain::new(origin.writer, origin.tenant, nonce, rng).redacting(redaction);
     let first = Outlet::new(first, &metrics);
     let relays = others
@@ -203,6 +206,7 @@ pub fn start_with(
         .map_err(AuditError::Thread)?;
     let capacity = capacity.max(1);
     let (handle, outtake, status) = queue::queue(capacity, clock, metrics);
+    status.tap.belongs_to(&writer_id);
     let due = checkpoints.map(Due::new);
     let writer = Writer::new(outtake, capacity, status, chain, due, first, relays);
     thread::Builder::new()

@@ -24,6 +24,7 @@ use super::AuditError;
 use super::metrics::Metrics;
 use super::record::{Outcome, Record};
 use super::status::{Health, Status};
+use super::tap::Watcher;
 use crate::clock::{Clock, Timestamp};
 
 /// Takes records. Cheap to clone.
@@ -247,6 +248,11 @@ impl Auditor {
     /// Waits for as long as the sink fails: give it a deadline.
     pub async fn flush(&self) -> Result<(), AuditError> {
         self.ask(Command::Flush).await
+    }
+
+    /// Watches what is written from now on.
+    pub fn watch(&self) -> Watcher {
+        self.intake.status.tap.watch()
     }
 
     /// How the witness is now.

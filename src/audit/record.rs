@@ -124,6 +124,8 @@ pub enum EventType {
     CircuitHalfOpened,
     /// The policy engine answers again.
     CircuitClosed,
+    /// Somebody read the audit trail.
+    AuditQueried,
     /// A writer began its chain.
     AuditStarted,
     /// A writer signed how far its chain has come.
@@ -338,7 +340,7 @@ impl Record {
 
 impl EventType {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::PermissionCheck,
         Self::PermissionDenied,
         Self::HumanLogin,
@@ -363,6 +365,7 @@ impl EventType {
         Self::CircuitOpened,
         Self::CircuitHalfOpened,
         Self::CircuitClosed,
+        Self::AuditQueried,
         Self::AuditStarted,
         Self::AuditCheckpoint,
         Self::AuditStopped,
@@ -396,11 +399,17 @@ impl EventType {
             Self::CircuitOpened => "circuit.opened",
             Self::CircuitHalfOpened => "circuit.half_opened",
             Self::CircuitClosed => "circuit.closed",
+            Self::AuditQueried => "audit.queried",
             Self::AuditStarted => "audit.started",
             Self::AuditCheckpoint => "audit.checkpoint",
             Self::AuditStopped => "audit.stopped",
             Self::AuditGap => "audit.gap",
         }
+    }
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -413,6 +422,15 @@ impl Serialize for EventType {
 // === impl Outcome ===
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 5] = [
+        Self::Allowed,
+        Self::Supervised,
+        Self::Denied,
+        Self::Success,
+        Self::Failure,
+    ];
+
     /// The stable name, such as `allowed`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -422,6 +440,11 @@ impl Outcome {
             Self::Success => "success",
             Self::Failure => "failure",
         }
+    }
+
+    /// The outcome of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == name)
     }
 }
 

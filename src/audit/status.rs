@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::metrics::Metrics;
+use super::tap::Tap;
 use crate::clock::{Clock, Timestamp};
 
 /// How the witness is.
@@ -36,6 +37,7 @@ pub(super) struct Status {
     pub(super) allowances_lost: Loss,
     /// Somebody waits for a record to be durable: the writer waits for no company.
     pub(super) hurried: AtomicBool,
+    pub(super) tap: Tap,
     failing: Mutex<Option<(Timestamp, String)>>,
     under_way: Mutex<Option<UnderWay>>,
     stopped: AtomicBool,
@@ -79,6 +81,7 @@ impl Status {
             refusals_lost: Loss::default(),
             allowances_lost: Loss::default(),
             hurried: AtomicBool::new(false),
+            tap: Tap::new(),
             failing: Mutex::new(None),
             under_way: Mutex::new(None),
             stopped: AtomicBool::new(false),

@@ -301,6 +301,7 @@ impl<R: Rng> Writer<R> {
         if self.abandoned {
             return;
         }
+        self.status.tap.show(&batch);
         self.status.refusals_lost.told();
         self.status.allowances_lost.told();
         for entry in &entries {

@@ -21,7 +21,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::identity::{Asker, Caller, CallerError, Claims, Peer, Pep, SpiffeId, Svid};
 use crate::operation::{self, Body, Host, NormalPath, Operation, PathProblem, Target, Unresolved};
 use crate::permission::{
-    Action, Approval, PolicyAnswer, Reason, Resource, Ruling, Standing, Structural, Tier, decide,
+    Action, Approval, PolicyAnswer, Reason, Resource, Ruling, Standing, Structural, Tier,
+    agents_tier, decide,
 };
 use crate::policy::{
     Answer, Context, Deadline, ERROR_FALLBACK, Input, InputForm, PolicyEngine, PolicyError,
@@ -305,7 +306,10 @@ pub(super) fn weigh(
         None if rules.agents.contains(caller) => Standing::OrphanAgent,
         None => Standing::Holds(rules.workloads.effective(caller, resource, action)),
     };
-    let table = rules.tiers.tier_of(resource, action);
+    let mut table = rules.tiers.tier_of(resource, action);
+    if matches!(standing, Standing::OrphanAgent | Standing::Delegated(_)) {
+        table = table.max(agents_tier(resource, action));
+    }
     let structural = Structural::new(standing, table);
     found.standing = Some(standing);
     found.table = Some(table);

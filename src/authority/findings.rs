@@ -128,9 +128,7 @@ impl Findings {
             .as_ref()
             .map(|path| format!("{}{path}", self.host.as_deref().unwrap_or_default()));
         let permission = self.standing.map(|standing| match standing {
-            Standing::OrphanAgent => {
-                "the caller is an agent and carries no delegation that is accepted".to_owned()
-            }
+            Standing::OrphanAgent => "the caller is an agent and carries no delegation".to_owned(),
             Standing::Holds(Tier::Absent) => "the caller holds none for this".to_owned(),
             Standing::Delegated(Tier::Absent) | Standing::Person(Tier::Absent) => {
                 let withheld = self.withheld.as_ref().map(ToString::to_string);

@@ -18,6 +18,7 @@ mod inquiry;
 mod metrics;
 mod provider;
 mod question;
+mod reading;
 mod rules;
 mod session;
 mod tokens;
@@ -31,6 +32,7 @@ pub use inquiry::{INQUIRY_TIME, Inquiry, LONGEST_INQUIRY};
 pub use metrics::Metrics;
 pub use provider::{AuthorizationProvider, AuthzDecision};
 pub use question::{Attributes, HeaderProblem, Headers, HttpRequest, Question};
+pub use reading::Reader;
 pub use rules::{ContextNames, Rules};
 pub use session::{LONGEST_SESSION_CALL, Login, Opened, SessionRefusal, Sessions};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::delegation::{self, RoleTable};
 use crate::humans::People;
-use crate::identity::{Identifier, PepRules};
+use crate::identity::{Identifier, PepRules, SpiffePattern};
 use crate::operation::{Fallback, RouteTable};
 use crate::permission::{AgentList, TierTable, WorkloadGrants};
 use crate::policy::InputForm;
@@ -21,6 +21,8 @@ pub struct Rules {
     pub agents: AgentList,
     /// How authority may be handed on.
     pub delegation: delegation::Settings,
+    /// Which workloads may read the audit trail; agents never may.
+    pub readers: Vec<SpiffePattern>,
     /// What workloads may do on their own account.
     pub workloads: WorkloadGrants,
     /// Which operation a request is.

@@ -3,7 +3,6 @@
 mod audit;
 mod check;
 mod eval;
-mod export;
 mod hash_password;
 mod health;
 mod secret;
@@ -36,7 +35,7 @@ enum Command {
     /// Decide one request here and show every step
     Eval(Box<eval::Eval>),
     /// Work on an audit trail
-    Audit(audit::Audit),
+    Audit(Box<audit::Audit>),
     /// Ask a running instance whether it serves (for probes)
     Health(health::Health),
     /// Make the hash of a password for `humans.local`

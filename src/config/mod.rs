@@ -230,7 +230,7 @@ impl Config {
             let advice = "not a mapping of keys; begin with `trust_domain: example.org`";
             return Err(vec![Problem::new("", advice)]);
         }
-        let raw: Raw = collect::read_all(value)?;
+        let mut raw: Raw = collect::read_all(value)?;
         let mut problems = raw.listen.problems(&raw.identity, &raw.tls);
         if raw.trust_domain.is_none() {
             let advice = "missing; write the mesh's trust domain, as `trust_domain: example.org`";
@@ -242,6 +242,7 @@ impl Config {
         problems.extend(context_problems(&raw.context));
         problems.extend(raw.strangers());
         problems.extend(raw.unshown());
+        problems.extend(raw.agents_that_read());
         problems.extend(raw.of_sections(known));
         let routes = RouteTable::compile(&raw.routes).unwrap_or_else(|faults| {
             problems.extend(
@@ -282,6 +283,8 @@ impl Config {
                 identifier,
                 agents,
                 delegation,
+                // Who may read reloads live, what is written does not.
+                readers: std::mem::take(&mut raw.audit.readers),
                 workloads: raw.workloads.build(),
                 routes,
                 fallback: Fallback {
@@ -372,6 +375,21 @@ impl Raw {
         missing.then(|| Problem::new("policy.opa.tls", advice))
     }
 
+    /// Readers of the audit trail that are agents, or may be: they would be refused all the same.
+    fn agents_that_read(&self) -> Vec<Problem> {
+        let readers = self.audit.readers.iter().enumerate();
+        readers
+            .filter(|(_, readers)| self.agents.overlaps(readers))
+            .map(|(at, readers)| {
+                let advice = format!(
+                    "`{readers}` matches callers that `agents` matches, and agents never read the audit trail; \
+                     name readers that are no agents"
+                );
+                Problem::new(format!("audit.readers[{at}]"), advice)
+            })
+            .collect()
+    }
+
     /// Patterns of SPIFFE IDs that no accepted caller can have: a slip of the pen would turn agents into workloads.
     fn strangers(&self) -> Vec<Problem> {
         let Some(ours) = &self.trust_domain else {
@@ -393,6 +411,8 @@ impl Raw {
         let workloads = workloads.map(|(at, it)| (format!("workloads[{at}].match"), &it.callers));
         let hops = self.identity.xfcc_hops.iter().enumerate();
         let hops = hops.map(|(at, it)| (format!("identity.xfcc_hops[{at}]"), it));
+        let readers = self.audit.readers.iter().enumerate();
+        let readers = readers.map(|(at, it)| (format!("audit.readers[{at}]"), it));
         let servers = self.policy.servers().iter().enumerate();
         let servers = servers.map(|(at, it)| {
             let path = format!("policy.opa.spiffe_ids[{at}]");
@@ -403,6 +423,7 @@ impl Raw {
             .chain(gateways)
             .chain(workloads)
             .chain(hops)
+            .chain(readers)
             .map(|(path, pattern)| (path, pattern.trust_domain()))
             .chain(servers)
             .filter(|(_, name)| !accepted(name))
@@ -505,6 +526,29 @@ mod tests {
             mistakes(text),
             ["agents[0]", "workloads[0].match", "identity.xfcc_hops[0]"]
         );
+    }
+
+    #[test]
+    fn a_reader_of_the_trail_that_may_be_an_agent_is_a_mistake() {
+        let with = |reader: &str| {
+            format!(
+                "{{trust_domain: example.org, agents: ['spiffe://example.org/agent/**'], audit: {{readers: ['{reader}']}}}}"
+            )
+        };
+        for reader in [
+            "spiffe://example.org/agent/a",
+            "spiffe://example.org/**",
+            "spiffe://example.org/*/a",
+        ] {
+            assert_eq!(mistakes(&with(reader)), ["audit.readers[0]"], "{reader}");
+        }
+        assert_eq!(
+            mistakes(&with("spiffe://exmaple.org/a")),
+            ["audit.readers[0]"]
+        );
+        let sound = with("spiffe://example.org/auditor/*");
+        let config = Config::parse(&sound, Path::new("attache.yaml")).unwrap();
+        assert_eq!(config.rules.readers.len(), 1);
     }
 
     #[test]

@@ -12,16 +12,17 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::lifecycle::{Readiness, Shutdown};
 
-use super::{AUTHORIZATION, EXT_AUTHZ, SESSIONS};
+use super::{AUDIT, AUTHORIZATION, EXT_AUTHZ, SESSIONS};
 
 /// The services that health checks may ask for.
-pub const HEALTH_SERVICES: [&str; 7] = [
+pub const HEALTH_SERVICES: [&str; 8] = [
     "",
     "liveness",
     "readiness",
     "startup",
     EXT_AUTHZ,
     AUTHORIZATION,
+    AUDIT,
     SESSIONS,
 ];
 

@@ -1,4 +1,5 @@
-//! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs and `SessionService` for people, and the
+//! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs, `SessionService` for people and
+//! `AuditService` for auditors, and the
 //! [`Services`] that workloads and people reach.
 //!
 //! Turns wire messages into attache's own words and back; decides nothing itself. On `ext_authz` every fault on the way
@@ -23,6 +24,7 @@ mod response;
 mod server;
 mod services;
 mod session;
+mod trail;
 
 use std::io;
 use std::sync::Arc;
@@ -40,6 +42,10 @@ pub use limits::Limits;
 pub use rehearsal::{Rehearsal, RehearsalError, RequestFlags};
 pub use services::{LONGEST_CALL, MeshServer, Services};
 pub use session::{SessionClient, SessionClientError, SessionInfo};
+pub use trail::{
+    AuditClient, AuditClientError, ChainEnd, QueriedPage, Reading, StreamedEntry, TracedEntries,
+    Verified,
+};
 
 use ext_authz::ExtAuthz;
 use proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
@@ -53,9 +59,11 @@ pub const EXT_AUTHZ: &str = "envoy.service.auth.v3.Authorization";
 pub const AUTHORIZATION: &str = authorization::NAME;
 /// The name of the service of sessions, as health checks ask for it.
 pub const SESSIONS: &str = session::NAME;
+/// The name of the service that reads the audit trail, as health checks ask for it.
+pub const AUDIT: &str = trail::NAME;
 
-/// Serves `ext_authz` on sockets, and decisions for programs on those of them that are Unix sockets; shared by all
-/// listeners and workers.
+/// Serves `ext_authz` on sockets, and decisions for programs and the audit trail on those of them that are Unix sockets;
+/// shared by all listeners and workers.
 #[derive(Debug, Clone)]
 pub struct ExtAuthzServer {
     authority: Arc<Authority>,
@@ -65,6 +73,7 @@ pub struct ExtAuthzServer {
     /// Calls of programs may take long, and must not take a proxy's place.
     inquiries: Arc<Semaphore>,
     people: Option<People>,
+    reading: Option<Reading>,
 }
 
 impl ExtAuthzServer {
@@ -78,6 +87,7 @@ impl ExtAuthzServer {
             authority,
             limits,
             people: None,
+            reading: None,
         }
     }
 
@@ -86,6 +96,15 @@ impl ExtAuthzServer {
     pub fn with_sessions(self, sessions: Option<Arc<Sessions>>) -> Self {
         Self {
             people: sessions.map(People::new),
+            ..self
+        }
+    }
+
+    /// The same, with the audit trail to be read.
+    #[must_use]
+    pub fn reading(self, reading: Reading) -> Self {
+        Self {
+            reading: Some(reading),
             ..self
         }
     }
@@ -100,13 +119,16 @@ impl ExtAuthzServer {
             time_limit: self.limits.request_timeout + STALL_MARGIN,
         };
         // On TCP, anything in the pod could ask about anybody.
-        let decisions = match bound.address() {
-            Address::Unix { .. } => Some(authorization::service(
-                Arc::clone(&self.authority),
-                &self.limits,
-                self.inquiries,
-            )),
-            Address::Tcp(_) => None,
+        let (decisions, trail) = match bound.address() {
+            Address::Unix { .. } => (
+                Some(authorization::service(
+                    Arc::clone(&self.authority),
+                    &self.limits,
+                    self.inquiries,
+                )),
+                self.reading.map(|it| it.service(&self.limits)),
+            ),
+            Address::Tcp(_) => (None, None),
         };
         let sessions = match bound.address() {
             Address::Unix { .. } => self.people.map(|people| people.service()),
@@ -122,6 +144,7 @@ impl ExtAuthzServer {
             .add_service(service)
             .add_optional_service(decisions)
             .add_optional_service(sessions)
+            .add_optional_service(trail)
             .serve_with_incoming_shutdown(connections, async move { shutdown.draining().await })
             .await
             .map_err(io::Error::other)

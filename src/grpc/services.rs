@@ -33,6 +33,7 @@ use super::guard::GuardLayer;
 use super::limits::Limits;
 use super::server::Entrance;
 use super::session::People;
+use super::trail::Reading;
 
 /// The services, and what they are made from.
 #[derive(Debug, Clone)]
@@ -41,17 +42,24 @@ pub struct Services {
     limits: Limits,
     /// Decisions under way, over both kinds of listeners.
     inquiries: Arc<Semaphore>,
+    reading: Reading,
     health: axum::Router,
     people: Option<People>,
 }
 
 impl Services {
     /// Services within `limits`; `health` comes from [`health_routes`](super::health_routes).
-    pub fn new(authority: Arc<Authority>, limits: Limits, health: axum::Router) -> Self {
+    pub fn new(
+        authority: Arc<Authority>,
+        limits: Limits,
+        reading: Reading,
+        health: axum::Router,
+    ) -> Self {
         Self {
             inquiries: Arc::new(Semaphore::new(limits.max_in_flight)),
             authority,
             limits,
+            reading,
             health,
             people: None,
         }
@@ -80,7 +88,10 @@ impl Services {
         let guarded = self.health.clone().layer(guard);
         // Outside the guard: it has places, an end and a record for what fails of its own, and gives nobody a place who
         // may not ask.
-        let routes = Routes::from(guarded).add_service(decisions);
+        let routes = Routes::from(guarded)
+            .add_service(decisions)
+            // Guarded by itself, behind its own look at who may read.
+            .add_service(self.reading.service(&self.limits));
         let routes = match &self.people {
             // It has a guard of its own, with few places.
             Some(people) => routes.add_service(people.service()),

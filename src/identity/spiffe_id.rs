@@ -196,6 +196,11 @@ impl SpiffePattern {
     pub fn covers(&self, other: &Self) -> bool {
         self.0.covers(&other.0)
     }
+
+    /// Whether some ID is one of both patterns'.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.0.intersect(&other.0).is_some()
+    }
 }
 
 impl FromStr for SpiffePattern {

@@ -9,9 +9,11 @@
 //! How the tier of one operation comes about, always the maximum, so that no entry, rule or policy lowers another:
 //!
 //! 1. what the caller holds ([`WorkloadGrants::effective`], [`PermissionSet::effective`]): absent unless named;
-//! 2. what the deployment's [`TierTable`] says: its default only where no rule matches;
+//! 2. what the deployment's [`TierTable`] says: its default only where no rule matches; for agents also what
+//!    [`agents_tier`] says, which no configuration changes;
 //! 3. what policy says, where the first two leave it anything to say ([`Structural::refusal`]).
 
+mod builtin;
 mod decide;
 mod name;
 mod reason;
@@ -24,6 +26,7 @@ mod workload;
 #[cfg(test)]
 mod worlds;
 
+pub use builtin::{AUDIT, agents_tier};
 pub use decide::{Approval, PolicyAnswer, Ruling, Standing, Structural, decide};
 pub use name::{Action, NameError, Resource};
 pub use reason::{Class, Reason};

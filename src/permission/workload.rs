@@ -138,6 +138,11 @@ impl AgentList {
         self.0.iter().any(|agents| agents.matches(caller))
     }
 
+    /// Whether some callers of `others` are agents, or may be.
+    pub fn overlaps(&self, others: &SpiffePattern) -> bool {
+        self.0.iter().any(|agents| agents.overlaps(others))
+    }
+
     fn covering(&self, callers: &SpiffePattern) -> Option<&SpiffePattern> {
         self.0.iter().find(|agents| agents.covers(callers))
     }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attache::audit::{
-    self, Actor, Agent, Destination, Details, EventType, Http, Mandate, Memory, Mode, Origin,
-    Outcome, Pep, Policy, Protocol, Record, Setup, Source, Subject, Task, Text,
+    self, Actor, Agent, Checkpoints, Destination, Details, EventType, Extras, Http, Mandate,
+    Memory, Mode, Origin, Outcome, Pep, Policy, Protocol, Record, Setup, SigningKey, Source,
+    Subject, Task, Text,
 };
 use attache::clock::{MockClock, Timestamp};
 use attache::identity::SpiffeId;
@@ -29,8 +30,18 @@ pub(crate) async fn written(records: Vec<Record>) -> Vec<String> {
     };
     let clock = Arc::new(MockClock::new(Timestamp::from_unix_seconds(1_767_225_600)));
     let shared = Arc::clone(&clock);
-    let rng = StdRng::seed_from_u64(1);
-    let (auditor, witness) = audit::start(setup, shared, rng, &mut Registry::default()).unwrap();
+    let mut rng = StdRng::seed_from_u64(1);
+    let extras = Extras {
+        // One at the end.
+        checkpoints: Some(Checkpoints {
+            key: SigningKey::generate(&mut rng).unwrap(),
+            every: 1_000_000,
+            interval: Duration::from_secs(3600),
+        }),
+        ..Extras::default()
+    };
+    let started = audit::start_with(setup, extras, shared, rng, &mut Registry::default());
+    let (auditor, witness) = started.unwrap();
     // Until this the writer has not looked at the clock.
     auditor.flush().await.unwrap();
     for record in records {
@@ -42,7 +53,7 @@ pub(crate) async fn written(records: Vec<Record>) -> Vec<String> {
     memory.lines()
 }
 
-/// One record of each kind at least, but the two that the writer writes by itself.
+/// One record of each kind at least, but those that the writer writes by itself.
 pub(crate) fn representative() -> Vec<Record> {
     let mut records = operations();
     let kinds = EventType::ALL.into_iter();
@@ -145,6 +156,7 @@ fn other(event_type: EventType) -> Option<Record> {
         EventType::PermissionCheck
         | EventType::PermissionDenied
         | EventType::AuditStarted
+        | EventType::AuditCheckpoint
         | EventType::AuditStopped => return None,
         EventType::HumanLogin | EventType::HumanLogout | EventType::SessionExpired => Record {
             subject: Some(alice()),
@@ -196,14 +208,12 @@ fn other(event_type: EventType) -> Option<Record> {
                 .with("cause", "connection refused");
             system(Success, told)
         }
-        EventType::AuditCheckpoint => {
-            let told = details()
-                .with("hash", "5f".repeat(32))
-                .with("seq", 7)
-                .with("key_id", "0f3a9c")
-                .with("signature", "ab".repeat(64));
-            system(Success, told)
-        }
+        EventType::AuditQueried => Record {
+            action: Some("read".parse().unwrap()),
+            resource: Some("audit".parse().unwrap()),
+            details: details().with("method", "QueryAuditEntries"),
+            ..Record::new(event_type, Success, Actor::Workload(spiffe("svc/auditor")))
+        },
         EventType::AuditGap => {
             let told = details()
                 .with("dropped", 12)

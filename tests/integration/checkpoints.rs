@@ -48,18 +48,22 @@ async fn a_trail_is_held_to_its_public_key_and_to_the_log_of_its_writer() {
     let started = records(dir.path()).remove(0);
     let key = started["details"]["checkpoint_key"].as_str().unwrap();
 
-    let flags = ["--key", key, "--checkpoint", kept];
+    let flags = ["--checkpoint-key", key, "--checkpoint", kept];
     let said = verify(dir.path(), &flags).await;
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(said.out.contains("signed up to seq="), "{}", said.out);
 
     let other = "ab".repeat(32);
-    let said = verify(dir.path(), &["--key", &other]).await;
+    let said = verify(dir.path(), &["--checkpoint-key", &other]).await;
     assert_eq!(said.code, Some(1));
     assert!(said.err.contains("none of the given keys"), "{}", said.err);
-    let said = verify(dir.path(), &["--key", &other, "--checkpoint", kept]).await;
+    let said = verify(
+        dir.path(),
+        &["--checkpoint-key", &other, "--checkpoint", kept],
+    )
+    .await;
     assert!(said.err.contains("kept.log line 1"), "{}", said.err);
-    let said = verify(dir.path(), &["--key", "x"]).await;
+    let said = verify(dir.path(), &["--checkpoint-key", "x"]).await;
     assert_eq!(said.code, Some(2), "{said:?}");
 
     // A second run, by the same key. Without it the trail is unbroken to itself, and not to the log.
@@ -69,7 +73,10 @@ async fn a_trail_is_held_to_its_public_key_and_to_the_log_of_its_writer() {
     fs::write(kept, checkpoints.join("\n")).unwrap();
     assert_eq!(verify(dir.path(), &flags).await.code, Some(0));
     fs::write(&trail, first).unwrap();
-    assert_eq!(verify(dir.path(), &["--key", key]).await.code, Some(0));
+    assert_eq!(
+        verify(dir.path(), &["--checkpoint-key", key]).await.code,
+        Some(0)
+    );
     let said = verify(dir.path(), &["--checkpoint", kept]).await;
     assert_eq!(said.code, Some(1));
     assert!(said.err.contains("was truncated"), "{}", said.err);

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod auditor;
 mod authorization;
 mod cache;
 mod certificates;
@@ -32,5 +33,6 @@ mod sessions;
 mod shutdown;
 mod start;
 mod strict;
+mod trail;
 mod wire;
 mod workload;

@@ -62,6 +62,7 @@ const fn path_of(event_type: EventType) -> &'static str {
         EventType::CircuitOpened => "attache/circuit/opened",
         EventType::CircuitHalfOpened => "attache/circuit/half_opened",
         EventType::CircuitClosed => "attache/circuit/closed",
+        EventType::AuditQueried => "attache/audit/queried",
         EventType::AuditStarted => "attache/audit/started",
         EventType::AuditStopped => "attache/audit/stopped",
         EventType::AuditCheckpoint => "attache/audit/checkpoint",

@@ -42,7 +42,7 @@ delegation:
     - {match: "spiffe://example.org/agent/scheduling", type: scheduling, ceiling: ["**:*"]}
     - {match: "spiffe://example.org/agent/analysis", type: analysis, ceiling: ["documents/**:*"]}
 roles:
-  admin: ["documents/**:read", "documents/**:update", "documents/**:delete@supervised", "users/**:read", "billing/**:update@forbidden"]
+  admin: ["audit/**:delete", "documents/**:read", "documents/**:update", "documents/**:delete@supervised", "users/**:read", "billing/**:update@forbidden"]
 workloads:
   - {match: "spiffe://example.org/svc/*", permissions: ["**:*"]}
 routes:
@@ -51,6 +51,7 @@ routes:
   - {method: DELETE, path: "/documents/{id}", resource: "documents/{id}", action: delete}
   - {method: GET, path: "/users/{id}", resource: "users/{id}", action: read}
   - {method: PUT, path: "/billing/{id}", resource: "billing/{id}", action: update}
+  - {method: DELETE, path: "/audit/{id}", resource: "audit/{id}", action: delete}
   - {method: GET, path: "/shadowed", resource: "documents/shadowed", action: read, mode: shadow}
 tiers:
   rules:
@@ -409,6 +410,15 @@ async fn what_token_role_ceiling_or_table_do_not_give_is_denied() {
             &everything,
             "PUT",
             "/billing/7",
+            "tier_forbidden",
+            "",
+        ),
+        // A5: by no configuration.
+        (
+            SCHEDULING,
+            &everything,
+            "DELETE",
+            "/audit/7",
             "tier_forbidden",
             "",
         ),

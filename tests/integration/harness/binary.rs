@@ -61,6 +61,11 @@ pub(crate) async fn ended(child: Child) -> Said {
     output.expect("the command ends").unwrap().into()
 }
 
+/// Starts a command that goes on.
+pub(crate) fn spawn(arguments: &[&str]) -> Child {
+    command(arguments).spawn().unwrap()
+}
+
 /// Starts a server and waits until something answers on its socket.
 pub(crate) async fn serve(config: &Path, socket: &Path) -> Child {
     let mut child = command(&["serve", "--config", config.to_str().unwrap()])

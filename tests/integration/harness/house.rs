@@ -26,6 +26,8 @@ use super::Answer;
 pub(crate) struct Plan {
     /// Sections beside those of [`RULES`].
     pub(crate) more: String,
+    /// The witness's section; records in `audit.jsonl` where empty.
+    pub(crate) audit: String,
     /// The section of tables.
     pub(crate) rules: String,
     /// The policy; the shipped one where empty.
@@ -61,6 +63,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             more: String::new(),
+            audit: String::new(),
             rules: RULES.to_owned(),
             rego: String::new(),
             policy: String::new(),
@@ -96,6 +99,10 @@ impl Plan {
             self.listener.clone()
         };
         let doors = &self.doors;
+        let audit = match &*self.audit {
+            "" => "audit: {sinks: [{jsonl: audit.jsonl}]}\n",
+            audit => audit,
+        };
         let modules = if self.rego.is_empty() {
             "[]"
         } else {
@@ -119,7 +126,7 @@ impl Plan {
         format!(
             "trust_domain: example.org\n\
              listen:\n  ext_authz: [{listener}]\n  health: {{tcp: \"127.0.0.1:0\"}}\n{doors}\
-             audit: {{sinks: [{{jsonl: audit.jsonl}}]}}\n\
+             {audit}\
              policy: {policy}\n{limits}\n{}\n{}\n",
             self.rules, self.more
         )

@@ -81,6 +81,7 @@ pub(super) const fn of(event_type: EventType) -> Place {
         EventType::CircuitOpened => (LIFECYCLE, Known(7, "Disable"), About::Engine),
         EventType::CircuitHalfOpened => (LIFECYCLE, Known(99, "Try"), About::Engine),
         EventType::CircuitClosed => (LIFECYCLE, Known(6, "Enable"), About::Engine),
+        EventType::AuditQueried => (API_ACTIVITY, OfAction, About::Operation),
         EventType::AuditStarted => (EVENT_LOG, Known(6, "Start"), About::Trail),
         EventType::AuditStopped => (EVENT_LOG, Known(7, "Stop"), About::Trail),
         EventType::AuditCheckpoint => (EVENT_LOG, Known(99, "Checkpoint"), About::Trail),

@@ -1,44 +1,45 @@
-//! `attache audit`: what an auditor does with the trail, without the process that wrote it.
+//! `attache audit verify`: whether a trail is as its writers left it.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
-use crate::audit::{Anchor, AnchorError, Broken, Flaw, Predecessor, PublicKey, Summary, Verifier};
+use crate::audit::{
+    Anchor, AnchorError, Broken, Flaw, Predecessor, PublicKey, Span, Summary, Trail, TrailError,
+    Verifier,
+};
+use crate::grpc::{ChainEnd, Verified};
 
-use super::{complain, export};
+use super::super::complain;
+use super::source::{Running, Source, SourceFlags};
 
-/// Work on an audit trail
+/// Verify that records are as their writers left them
 #[derive(Debug, Args)]
-pub(super) struct Audit {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Verify that files of JSON lines are as their writers left them
-    #[command(after_help = "\
+#[command(after_help = "\
 Give rotated files oldest first. A cut-off end can't be seen in the files themselves: give a checkpoint that was kept \
 elsewhere, or compare the printed heads with ones noted earlier. Nor can it be seen whether runs before the first were removed or rotated away: what the \
 first run follows is printed as `not read`.
 
+A running attache says of its own trail what it finds there: whoever doubts the machine reads a copy of the files.
+
 Exit code: 0 unbroken, 1 broken, empty or not readable.")]
-    Verify {
-        /// Files written by the `jsonl` sink
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        /// Public key that every run must name, 64 digits; repeat it for keys that were replaced
-        #[arg(long = "key", value_name = "PUBLIC_KEY")]
-        keys: Vec<PublicKey>,
-        /// File of checkpoints kept elsewhere, one line of JSON each: the trail must hold what they sign
-        #[arg(long = "checkpoint", value_name = "FILE")]
-        checkpoints: Vec<PathBuf>,
-    },
-    Export(export::Export),
+pub(super) struct Verify {
+    #[command(flatten)]
+    source: SourceFlags,
+    /// Public key that every run must name, 64 digits; repeat it for keys that were replaced
+    #[arg(
+        long = "checkpoint-key",
+        value_name = "PUBLIC_KEY",
+        conflicts_with = "address"
+    )]
+    keys: Vec<PublicKey>,
+    /// File of checkpoints kept elsewhere, one line of JSON each: the trail must hold what they sign
+    #[arg(long = "checkpoint", value_name = "FILE", conflicts_with = "address")]
+    checkpoints: Vec<PathBuf>,
 }
 
 /// Why a trail can't be called unbroken.
@@ -64,33 +65,52 @@ enum VerifyError {
         #[source]
         source: AnchorError,
     },
+    #[error("cannot read the audit trail")]
+    Trail(#[from] TrailError),
+    #[error("line {line} is broken: {flaw}")]
+    Remote { line: u64, flaw: String },
     #[error("nothing to verify: no record in the given files")]
     Empty,
 }
 
-impl Audit {
+impl Verify {
     pub(super) fn run(self) -> ExitCode {
-        let (files, keys, checkpoints) = match self.command {
-            Command::Verify {
-                files,
-                keys,
-                checkpoints,
-            } => (files, keys, checkpoints),
-            Command::Export(command) => return command.run(),
+        let Self {
+            source,
+            keys,
+            checkpoints,
+        } = self;
+        let anchors = match anchors(&checkpoints, &keys) {
+            Ok(anchors) => anchors,
+            Err(error) => return told(Err(error)),
         };
-        let verified = anchors(&checkpoints, &keys).and_then(|anchors| {
-            let verifier = Verifier::default().pinned(keys).anchored(anchors);
-            verify(verifier, &files)
-        });
-        match verified {
-            Ok(summary) => {
-                print(&summary);
-                ExitCode::SUCCESS
+        let verifier = Verifier::default().pinned(keys).anchored(anchors);
+        match source.open() {
+            // Line by line, so that a flaw is found in its file.
+            Ok(Source::Files(_)) => {
+                told(verify(verifier, source.files()).map(|summary| print(&summary)))
             }
-            Err(error) => {
-                complain(&error);
-                ExitCode::FAILURE
+            Ok(Source::Database(trail)) => {
+                told(walk(verifier, &*trail).map(|summary| print(&summary)))
             }
+            Ok(Source::Running(running)) => {
+                let Running { client, runtime } = *running;
+                match runtime.block_on(client.verify(None)) {
+                    Ok(answer) => told(print_remote(&answer)),
+                    Err(error) => told(Err(source.failed(error))),
+                }
+            }
+            Err(error) => told(Err(error)),
+        }
+    }
+}
+
+fn told<E: std::error::Error>(done: Result<(), E>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
         }
     }
 }
@@ -150,6 +170,24 @@ fn verify(mut verifier: Verifier, files: &[PathBuf]) -> Result<Summary, VerifyEr
     Ok(summary)
 }
 
+/// Verifies what a trail shows; its lines are counted from its first.
+fn walk(mut verifier: Verifier, trail: &dyn Trail) -> Result<Summary, VerifyError> {
+    let mut flaw = None;
+    trail.walk(&Span::default(), &mut |line| match verifier.line(line) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(broken) => {
+            flaw = Some(broken);
+            ControlFlow::Break(())
+        }
+    })?;
+    let found = flaw.map_or_else(|| verifier.finish(), Err);
+    let summary = found.map_err(|broken| located(&[], broken))?;
+    if summary.records == 0 {
+        return Err(VerifyError::Empty);
+    }
+    Ok(summary)
+}
+
 fn located(starts: &[(&PathBuf, u64)], broken: Broken) -> VerifyError {
     let file = starts
         .iter()
@@ -196,6 +234,33 @@ fn print(summary: &Summary) {
             )
         );
     }
+}
+
+/// What a running attache found in its own trail.
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn print_remote(verified: &Verified) -> Result<(), VerifyError> {
+    if let Some((flaw, line)) = verified.flaw.clone() {
+        return Err(VerifyError::Remote { line, flaw });
+    }
+    let (records, writers) = (verified.records, verified.heads.len());
+    println!("unbroken: {records} records of {writers} writers");
+    for ChainEnd {
+        writer, seq, hash, ..
+    } in &verified.missing
+    {
+        println!("{writer} seq={seq} hash={hash} not read: the first run follows it");
+    }
+    for ChainEnd {
+        writer,
+        seq,
+        hash,
+        stopped,
+    } in &verified.heads
+    {
+        let end = if *stopped { "stopped" } else { "open" };
+        println!("{writer} seq={seq} hash={hash} {end}");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,16 +3,19 @@
 //! It holds one line at a time, however long the trail is. It does not verify the chain; what it can't read ends it, with
 //! the file and the line, after everything before was written.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::slice;
 
 use clap::{Args, ValueEnum};
 
-use crate::audit::{self, Encoder, NotARecord, Unreadable};
+use crate::audit::{self, Encoder, NotARecord, Span, Trail, TrailError, Unreadable};
 
-use super::complain;
+use super::super::complain;
+use super::source::{Source, SourceError, open_files};
 
 /// Write a trail in another format, one JSON object a line
 #[derive(Debug, Args)]
@@ -25,7 +28,7 @@ pub(super) struct Export {
     /// Format to write
     #[arg(long, value_enum)]
     format: Format,
-    /// Files written by the `jsonl` sink; `-` for standard input
+    /// Files of the trail: of the `jsonl` sink, or one of the `sqlite` sink; `-` for standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -58,6 +61,10 @@ enum ExportError {
         #[source]
         source: NotARecord,
     },
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("cannot read the audit trail")]
+    Trail(#[from] TrailError),
     #[error("cannot write to standard output")]
     Write(#[source] io::Error),
     #[error("nothing to export: no record in the given files")]
@@ -113,6 +120,12 @@ fn read_lines(
     path: &Path,
     visit: &mut dyn FnMut(&[u8]) -> Result<(), ExportError>,
 ) -> Result<(), ExportError> {
+    // What is no regular file, a pipe for instance, can be read only once.
+    if fs::metadata(path).is_ok_and(|it| it.is_file())
+        && let Source::Database(trail) = open_files(slice::from_ref(&path.to_owned()))?
+    {
+        return walk(&*trail, visit);
+    }
     let unreadable = |source| ExportError::Read {
         path: path.to_owned(),
         source,
@@ -137,6 +150,23 @@ fn read_lines(
         }
         visit(&line)?;
     }
+}
+
+/// Shows every line of a database to `visit`, until that fails.
+fn walk(
+    trail: &dyn Trail,
+    visit: &mut dyn FnMut(&[u8]) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    let mut done = Ok(());
+    trail.walk(&Span::default(), &mut |line| {
+        done = visit(line);
+        if done.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    })?;
+    done
 }
 
 /// How far the files were read, to find the one that a line is in.
@@ -191,7 +221,7 @@ mod tests {
     }
 
     fn record() -> &'static str {
-        let records = include_str!("../../tests/export/golden/records.jsonl");
+        let records = include_str!("../../../tests/export/golden/records.jsonl");
         records.lines().next().unwrap()
     }
 
@@ -223,7 +253,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(longest as u64, LONGEST);
-        let text = sentence(&export_json(std::slice::from_ref(&path)).1.unwrap_err());
+        let text = sentence(&export_json(slice::from_ref(&path)).1.unwrap_err());
         assert!(
             text.starts_with(&format!("{} line 1 is not a record", path.display())),
             "{text}"
