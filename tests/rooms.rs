@@ -83,6 +83,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "grpc",
             "humans",
             "identity",
+            "keys",
             "operation",
             "permission",
             "policy",

@@ -10,10 +10,10 @@ use super::registry::Registry;
 use crate::identity::{SpiffeId, SpiffePattern};
 use crate::permission::AgentList;
 
-/// How authority may be handed on.
+/// How authority may be handed on. `K` is the section `keys`, which another room reads.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
+pub struct Config<K = ()> {
     /// Who we are in tokens: an https URL.
     pub issuer: Option<Audience>,
     /// The service that tokens are for where a person names none.
@@ -37,6 +37,8 @@ pub struct Config {
     pub clock_skew: Duration,
     /// Which workloads may show the token that was made for them and a person. Empty: none.
     pub gateways: Vec<SpiffePattern>,
+    /// The keys that tokens are signed with.
+    pub keys: K,
 }
 
 /// The header of a request that carries the token. Exactly one is read.
@@ -79,7 +81,7 @@ const LONGEST_SESSION: Duration = Duration::from_secs(24 * 60 * 60);
 const MOST_FANOUT: u32 = 1000;
 const MOST_SKEW: Duration = Duration::from_secs(30);
 
-impl Default for Config {
+impl<K: Default> Default for Config<K> {
     fn default() -> Self {
         Self {
             issuer: None,
@@ -92,11 +94,12 @@ impl Default for Config {
             token_header: TokenHeader::default(),
             clock_skew: Duration::ZERO,
             gateways: Vec::new(),
+            keys: K::default(),
         }
     }
 }
 
-impl Config {
+impl<K> Config<K> {
     /// What can't stand: paths of keys, and what to do.
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
@@ -199,6 +202,7 @@ impl Config {
             token_header,
             clock_skew,
             gateways,
+            keys: _,
         } = self;
         Settings {
             limits: Limits {

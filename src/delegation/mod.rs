@@ -10,6 +10,7 @@
 //!   are. One that ends takes all below it along.
 //! - Pure and synchronous: no clock, no storage, no randomness of its own. What is kept is kept by `state`.
 
+mod begin;
 mod config;
 mod delegate;
 mod explain;
@@ -30,6 +31,7 @@ mod task;
 mod tests;
 pub mod token;
 
+pub use begin::{WantedBeginning, begin};
 pub use config::{Config, Settings, Showing, TokenHeader};
 pub use delegate::{
     Basis, Facts, HARD_DEPTH, Limits, MOST_AUDIENCES, MOST_NARROWING, MOST_PERMISSIONS,
@@ -41,7 +43,7 @@ pub use held::Held;
 pub use id::{
     AgentId, AgentType, GrantId, IdError, PersonId, RoleName, SessionId, TaskId, TokenId,
 };
-pub use lease::{Terms, WantedLease, lease};
+pub use lease::{Terms, WantedLease, lease, permitted};
 pub use lineage::{Claimant, Right};
 pub use mandate::{Mandate, Withheld};
 pub use narrowing::{Excess, Missing, Named, Narrowing};
