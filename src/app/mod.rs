@@ -10,6 +10,7 @@ mod circuit;
 mod doors;
 mod judge;
 mod keys;
+mod mandates;
 mod reload;
 mod sessions;
 mod witness;
@@ -47,6 +48,7 @@ use crate::tls::{Credentials, Renewal};
 pub use circuit::circuit_witness;
 
 use doors::{Behind, Doors};
+use mandates::Grounds;
 use reload::{Reloader, Rooms};
 
 /// A process that is bound to its sockets and serves nobody yet.
@@ -88,12 +90,12 @@ pub enum StartError {
     /// The memory of sessions can't be opened.
     #[error("cannot open the memory of sessions; name another file under state")]
     State(#[source] state::OpenError),
-    /// The keys of tokens can't be used.
-    #[error("cannot use the keys of tokens; look at delegation.keys.directory")]
-    Keys(#[source] KeysError),
     /// The audit trail can't be read back.
     #[error("cannot read the audit trail back; look at audit.sinks")]
     Trail(#[source] TrailError),
+    /// The keys of tokens can't be used.
+    #[error("cannot use the keys of tokens; look at delegation.keys.directory")]
+    Keys(#[source] KeysError),
     /// A socket can't be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -135,8 +137,8 @@ impl StartError {
             Self::Audit(_)
             | Self::AuditTimeout(_)
             | Self::State(_)
-            | Self::Keys(_)
             | Self::Trail(_)
+            | Self::Keys(_)
             | Self::Bind(_)
             | Self::BindHealth { .. } => 1,
         }
@@ -206,38 +208,17 @@ impl App {
         let judge = judge(source, &fixed, &mut registry);
         judge.report_to(circuit_witness(auditor.clone(), notices.clone()));
         let metrics = Metrics::new(&mut registry);
-        let authority = Arc::new(Authority::new(
+        let grounds = Grounds::open(&fixed, &rules, &clock, &auditor).await?;
+        let authority = Authority::new(
             Arc::new(rules),
             judge.engine(),
             auditor.clone(),
             Arc::clone(&clock),
             metrics,
-        ));
-        let store = sessions::open(&fixed, &clock)?;
-        let sessions = store.as_ref().map(|store| {
-            let rng = rand::make_rng();
-            Arc::new(Sessions::new(
-                Arc::clone(&authority),
-                Arc::clone(store),
-                rng,
-            ))
-        });
-        let issuer = authority.rules().delegation.limits.issuer.is_some();
-        let kept = sessions.as_ref().zip(store).filter(|_| issuer);
-        let keyring = match kept {
-            Some(_) => Some(keys::open(&fixed, &*clock, &auditor).await?),
-            None => {
-                tracing::info!("nothing can be handed on: that needs delegation.issuer and state");
-                None
-            }
-        };
-        let mandates = kept
-            .zip(keyring.clone())
-            .map(|((sessions, store), keyring)| {
-                let (authority, sessions) = (Arc::clone(&authority), Arc::clone(sessions));
-                let rng = rand::make_rng();
-                Arc::new(Mandates::new(authority, sessions, store, keyring, rng))
-            });
+        );
+        let authority = Arc::new(authority.with_tokens(grounds.tokens()));
+        let sessions = grounds.sessions(&authority);
+        let mandates = grounds.mandates(&authority, sessions.as_ref());
         let renewals = credentials.renewals();
         let credentials = Arc::new(credentials);
         let reloader = Reloader::new(
@@ -263,7 +244,7 @@ impl App {
             authority,
             sessions,
             mandates,
-            keyring,
+            keyring: grounds.keyring(),
             clock,
             fixed,
             doors,
@@ -381,11 +362,8 @@ impl App {
             tasks.spawn(sessions::sweep(sessions, notices.clone(), shutdown.clone()));
         }
 
-        if let Some(keyring) = keyring {
-            let auditor = witness.auditor();
-            let rotating = keys::rotate(keyring, clock, auditor, notices.clone());
-            tasks.spawn(until_draining(rotating, shutdown.clone()));
-        }
+        let rotating = keys::rotate(keyring, clock, witness.auditor(), notices.clone());
+        tasks.spawn(until_draining(rotating, shutdown.clone()));
 
         let behind = Behind {
             authority,

@@ -80,8 +80,8 @@ pub struct ExtAuthzServer {
     /// Calls of programs may take long, and must not take a proxy's place.
     inquiries: Arc<Semaphore>,
     people: Option<People>,
-    handovers: Option<Handovers>,
     reading: Option<Reading>,
+    handovers: Option<Handovers>,
 }
 
 impl ExtAuthzServer {
@@ -95,8 +95,8 @@ impl ExtAuthzServer {
             authority,
             limits,
             people: None,
-            handovers: None,
             reading: None,
+            handovers: None,
         }
     }
 
@@ -109,20 +109,20 @@ impl ExtAuthzServer {
         }
     }
 
-    /// The same, with mandates, where there are any.
-    #[must_use]
-    pub fn with_mandates(self, mandates: Option<Arc<Mandates>>) -> Self {
-        Self {
-            handovers: mandates.map(Handovers::new),
-            ..self
-        }
-    }
-
     /// The same, with the audit trail to be read.
     #[must_use]
     pub fn reading(self, reading: Reading) -> Self {
         Self {
             reading: Some(reading),
+            ..self
+        }
+    }
+
+    /// The same, with mandates, where there are any.
+    #[must_use]
+    pub fn with_mandates(self, mandates: Option<Arc<Mandates>>) -> Self {
+        Self {
+            handovers: mandates.map(Handovers::new),
             ..self
         }
     }
@@ -166,8 +166,8 @@ impl ExtAuthzServer {
             .add_service(service)
             .add_optional_service(decisions)
             .add_optional_service(sessions)
-            .add_optional_service(mandates)
             .add_optional_service(trail)
+            .add_optional_service(mandates)
             .serve_with_incoming_shutdown(connections, async move { shutdown.draining().await })
             .await
             .map_err(io::Error::other)

@@ -491,24 +491,16 @@ async fn everybody_sees_and_ends_what_is_theirs_and_nothing_else() {
     assert_eq!(refused.count(), 5);
 }
 
-/// Every row of refusals that has a method here.
-#[tokio::test]
-async fn each_refusal_has_its_reason_and_changes_nothing() {
-    let mesh = Mesh::open().await;
-    let handle = mesh.log_in("alice").await;
-    let mut alice = mesh.nobody().with_session(handle.clone());
-    let one = alice.delegate(first()).await.unwrap();
-    let mut scheduling = mesh.agent(SCHEDULING).await;
-    let mut analysis = mesh.agent(ANALYSIS).await;
-    let leaf = scheduling.delegate(second(by_grant(&one))).await.unwrap();
+/// What may not be handed on from `one`, each with the reason why.
+fn wrong(one: &HandoverInfo, leaf: &HandoverInfo) -> Vec<(&'static str, HandoverWanted)> {
     let to = |id: &str, name: &str, kind: &str, wanted: HandoverWanted| HandoverWanted {
         spiffe_id: id.to_owned(),
         agent_id: name.to_owned(),
         agent_type: kind.to_owned(),
         ..wanted
     };
-    let from_one = || second(by_grant(&one));
-    let cases = [
+    let from_one = || second(by_grant(one));
+    vec![
         (
             "SCOPE_EMPTY",
             HandoverWanted {
@@ -584,8 +576,21 @@ async fn each_refusal_has_its_reason_and_changes_nothing() {
             ))),
         ),
         // A leaf's token is not for the issuer: it delegates nothing.
-        ("TOKEN_INVALID", second(by_token(&leaf))),
-    ];
+        ("TOKEN_INVALID", second(by_token(leaf))),
+    ]
+}
+
+/// Every row of refusals that has a method here.
+#[tokio::test]
+async fn each_refusal_has_its_reason_and_changes_nothing() {
+    let mesh = Mesh::open().await;
+    let handle = mesh.log_in("alice").await;
+    let mut alice = mesh.nobody().with_session(handle.clone());
+    let one = alice.delegate(first()).await.unwrap();
+    let mut scheduling = mesh.agent(SCHEDULING).await;
+    let mut analysis = mesh.agent(ANALYSIS).await;
+    let leaf = scheduling.delegate(second(by_grant(&one))).await.unwrap();
+    let cases = wrong(&one, &leaf);
     let before = alice.grants("", "", true).await.unwrap();
     for (code, wanted) in cases {
         let said = format!("{wanted:?}");

@@ -3,6 +3,8 @@
 //! The answer is worked out by the same law as a use, from what the mandate holds now, and says where on its way through the
 //! chain an operation was lost. Every answer is on record. Who may not know of a mandate is told that there is none.
 
+use std::sync::Arc;
+
 use super::caller::Caller;
 use super::refusal::MandateRefusal;
 use super::witness::About;
@@ -106,7 +108,7 @@ impl Mandates {
             let rules = self.authority.rules();
             let (standing, claims) = self.mandate(call, &rules, &caller, mandate).await?;
             let role = role(&rules, &standing);
-            let alive = self.holds_good(&rules, &standing, claims.as_ref());
+            let alive = self.holds_good(&rules, &standing, claims.as_deref());
             let now = self.authority.clock.now();
             let registry = &rules.delegation.registry;
             let held = permitted(&basis(&standing, &role), alive, registry, now)?;
@@ -130,7 +132,7 @@ impl Mandates {
         let (standing, claims) = self
             .mandate(call, &rules, caller, &question.mandate)
             .await?;
-        let permitted = self.weighed(&rules, &standing, claims.as_ref(), question);
+        let permitted = self.weighed(&rules, &standing, claims.as_deref(), question);
         let record = recorded(caller, &standing, question, &permitted);
         self.note(call, record).await?;
         Ok(permitted)
@@ -143,7 +145,7 @@ impl Mandates {
         rules: &Rules,
         caller: &Caller,
         subject: &Subject,
-    ) -> Result<(Standing, Option<Claims>), MandateRefusal> {
+    ) -> Result<(Standing, Option<Arc<Claims>>), MandateRefusal> {
         let (grant, claims) = match subject {
             Subject::Grant(grant) => (grant.clone(), None),
             Subject::Token(token) => {
@@ -151,7 +153,7 @@ impl Mandates {
                 let lease = verified.claims.lease.as_ref();
                 let grant = lease.and_then(|it| it.grants.last().cloned());
                 let grant = grant.ok_or(MandateRefusal::NotFound(Level::Grant))?;
-                (grant, Some(verified.claims.clone()))
+                (grant, Some(Arc::clone(&verified.claims)))
             }
         };
         let standing = self.store.standing(grant, Whose::Anybody).await?;
@@ -193,7 +195,7 @@ impl Mandates {
         let own = held.permissions().effective(resource, action);
         let table = rules.tiers.tier_of(resource, action);
         let table = table.max(agents_tier(resource, action));
-        let structural = Structural::new(Ground::Holds(own), table);
+        let structural = Structural::new(Ground::Delegated(own), table);
         let absence = standing
             .grant()
             .filter(|_| own == Tier::Absent)

@@ -68,6 +68,10 @@ pub enum MandateRef {
 
 /// Authority to hand on. What is `None`, or empty where it is a text, is left to the server.
 #[derive(Debug, Clone, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that somebody types"
+)]
 pub struct HandoverWanted {
     /// From what. `None`: from the session of the person who calls.
     pub parent: Option<MandateRef>,
