@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 
 use super::record::{EventType, Outcome};
 
-pub use jsonl::JsonlTrail;
+pub use jsonl::{JsonlTrail, next_line};
 pub(super) use terms::Terms;
 
 /// Records that were written, for reading. Methods block: call them where that is fine.
