@@ -30,16 +30,13 @@ pub(super) async fn open(
     Ok(Arc::new(keyring))
 }
 
-/// Brings them up to the time once a second, where there are any.
+/// Brings them up to the time once a second.
 pub(super) async fn rotate(
-    keyring: Option<Arc<Keyring>>,
+    keyring: Arc<Keyring>,
     clock: Arc<dyn Clock>,
     auditor: Auditor,
     notices: Notices,
 ) {
-    let Some(keyring) = keyring else {
-        return;
-    };
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut said = String::new();

@@ -10,7 +10,6 @@ mod circuit;
 mod doors;
 mod judge;
 mod keys;
-mod mandates;
 mod reload;
 mod sessions;
 mod witness;
@@ -32,23 +31,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{self, AuditError, Origin, Trail, TrailError, WriterHandle};
-use crate::authority::{Authority, Mandates, Metrics, Rules, Sessions};
+use crate::authority::{Authority, Mandates, Metrics, Rules, Sessions, Tokens};
 use crate::clock::Clock;
 use crate::config::{Config, Fixed, Mode};
 use crate::grpc::{Reading, Services, health_routes};
 use crate::http::{Health, serve_health};
-use crate::keys::{Keyring, KeysError};
+use crate::keys::{Keyring, KeysError, Verifier};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::policy::{EngineKind, Judge, LoadError, Proof, Source};
 use crate::socket::{Address, BindError, Bound, SocketFile};
-use crate::state;
+use crate::state::{self, StateStore};
 use crate::telemetry;
 use crate::tls::{Credentials, Renewal};
 
 pub use circuit::circuit_witness;
 
 use doors::{Behind, Doors};
-use mandates::Grounds;
 use reload::{Reloader, Rooms};
 
 /// A process that is bound to its sockets and serves nobody yet.
@@ -208,7 +206,15 @@ impl App {
         let judge = judge(source, &fixed, &mut registry);
         judge.report_to(circuit_witness(auditor.clone(), notices.clone()));
         let metrics = Metrics::new(&mut registry);
-        let grounds = Grounds::open(&fixed, &rules, &clock, &auditor).await?;
+        let store = sessions::open(&fixed, &clock)?;
+        // Whoever can't issue tokens looks at none either.
+        let keyring = if store.is_some() && rules.delegation.limits.issuer.is_some() {
+            Some(keys::open(&fixed, &*clock, &auditor).await?)
+        } else {
+            tracing::info!("nothing can be handed on: that needs delegation.issuer and state");
+            None
+        };
+        let tokens = tokens(store.as_ref(), keyring.as_ref());
         let authority = Authority::new(
             Arc::new(rules),
             judge.engine(),
@@ -216,9 +222,16 @@ impl App {
             Arc::clone(&clock),
             metrics,
         );
-        let authority = Arc::new(authority.with_tokens(grounds.tokens()));
-        let sessions = grounds.sessions(&authority);
-        let mandates = grounds.mandates(&authority, sessions.as_ref());
+        let authority = Arc::new(authority.with_tokens(tokens));
+        let sessions = store.as_ref().map(|store| {
+            let rng = rand::make_rng();
+            Arc::new(Sessions::new(
+                Arc::clone(&authority),
+                Arc::clone(store),
+                rng,
+            ))
+        });
+        let mandates = mandates(&authority, sessions.as_ref(), store, keyring.as_ref());
         let renewals = credentials.renewals();
         let credentials = Arc::new(credentials);
         let reloader = Reloader::new(
@@ -244,7 +257,7 @@ impl App {
             authority,
             sessions,
             mandates,
-            keyring: grounds.keyring(),
+            keyring,
             clock,
             fixed,
             doors,
@@ -362,8 +375,10 @@ impl App {
             tasks.spawn(sessions::sweep(sessions, notices.clone(), shutdown.clone()));
         }
 
-        let rotating = keys::rotate(keyring, clock, witness.auditor(), notices.clone());
-        tasks.spawn(until_draining(rotating, shutdown.clone()));
+        if let Some(keyring) = keyring {
+            let rotating = keys::rotate(keyring, clock, witness.auditor(), notices.clone());
+            tasks.spawn(until_draining(rotating, shutdown.clone()));
+        }
 
         let behind = Behind {
             authority,
@@ -506,6 +521,27 @@ fn register_build_info(registry: &mut Registry, mode: Mode) {
     );
 }
 
+/// What hands authority on, where there is all that it takes.
+fn mandates(
+    authority: &Arc<Authority>,
+    sessions: Option<&Arc<Sessions>>,
+    store: Option<Arc<dyn StateStore>>,
+    keyring: Option<&Arc<Keyring>>,
+) -> Option<Arc<Mandates>> {
+    let (sessions, store, keyring) = (sessions?, store?, keyring?);
+    let (authority, sessions) = (Arc::clone(authority), Arc::clone(sessions));
+    let (keyring, rng) = (Arc::clone(keyring), rand::make_rng());
+    let mandates = Mandates::new(authority, sessions, store, keyring, rng);
+    Some(Arc::new(mandates))
+}
+
+/// What tokens are looked at with, where there is all that it takes.
+fn tokens(store: Option<&Arc<dyn StateStore>>, keyring: Option<&Arc<Keyring>>) -> Option<Tokens> {
+    let (store, keyring) = store.zip(keyring)?;
+    let verifier = Verifier::new(Arc::clone(keyring), REMEMBERED_TOKENS);
+    Some(Tokens::new(verifier, Arc::clone(store)))
+}
+
 fn lines(errors: &[LoadError]) -> String {
     let lines: Vec<_> = errors
         .iter()
@@ -514,4 +550,6 @@ fn lines(errors: &[LoadError]) -> String {
     lines.join("\nerror: ")
 }
 
+/// Bytes of tokens whose signature is remembered: some 2000 of them.
+const REMEMBERED_TOKENS: u64 = 4 * 1024 * 1024;
 const PROBE_GRACE: Duration = Duration::from_secs(1);
