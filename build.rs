@@ -40,6 +40,7 @@ fn attache() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "attache/v1/audit.proto",
         "attache/v1/authorization.proto",
+        "attache/v1/delegation.proto",
         "attache/v1/session.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;
@@ -48,7 +49,17 @@ fn attache() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_transport(false)
         // They hold secrets, and show themselves by hand.
-        .skip_debug(["attache.v1.DevPassword", "attache.v1.CreateSessionResponse"])
+        .skip_debug([
+            "attache.v1.DevPassword",
+            "attache.v1.CreateSessionResponse",
+            "attache.v1.DelegateRequest",
+            "attache.v1.IssuedToken",
+            "attache.v1.CheckPermissionRequest",
+            "attache.v1.ListEffectivePermissionsRequest",
+            "attache.v1.VerifyTokenRequest",
+            "attache.v1.IntrospectTokenRequest",
+            "attache.v1.RevokeTokenRequest",
+        ])
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -9,6 +9,7 @@ mod certificates;
 mod circuit;
 mod doors;
 mod judge;
+mod keys;
 mod reload;
 mod sessions;
 mod witness;
@@ -30,15 +31,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{self, AuditError, Origin, Trail, TrailError, WriterHandle};
-use crate::authority::{Authority, Metrics, Rules, Sessions};
+use crate::authority::{Authority, Mandates, Metrics, Rules, Sessions, Tokens};
 use crate::clock::Clock;
 use crate::config::{Config, Fixed, Mode};
 use crate::grpc::{Reading, Services, health_routes};
 use crate::http::{Health, serve_health};
+use crate::keys::{Keyring, KeysError, Verifier};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::policy::{EngineKind, Judge, LoadError, Proof, Source};
 use crate::socket::{Address, BindError, Bound, SocketFile};
-use crate::state;
+use crate::state::{self, StateStore};
 use crate::telemetry;
 use crate::tls::{Credentials, Renewal};
 
@@ -53,6 +55,9 @@ pub struct App {
     fixed: Fixed,
     authority: Arc<Authority>,
     sessions: Option<Arc<Sessions>>,
+    mandates: Option<Arc<Mandates>>,
+    keyring: Option<Arc<Keyring>>,
+    clock: Arc<dyn Clock>,
     doors: Doors,
     health: TcpListener,
     reloader: Reloader,
@@ -86,6 +91,9 @@ pub enum StartError {
     /// The audit trail can't be read back.
     #[error("cannot read the audit trail back; look at audit.sinks")]
     Trail(#[source] TrailError),
+    /// The keys of tokens can't be used.
+    #[error("cannot use the keys of tokens; look at delegation.keys.directory")]
+    Keys(#[source] KeysError),
     /// A socket can't be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -128,6 +136,7 @@ impl StartError {
             | Self::AuditTimeout(_)
             | Self::State(_)
             | Self::Trail(_)
+            | Self::Keys(_)
             | Self::Bind(_)
             | Self::BindHealth { .. } => 1,
         }
@@ -197,18 +206,32 @@ impl App {
         let judge = judge(source, &fixed, &mut registry);
         judge.report_to(circuit_witness(auditor.clone(), notices.clone()));
         let metrics = Metrics::new(&mut registry);
-        let authority = Arc::new(Authority::new(
+        let store = sessions::open(&fixed, &clock)?;
+        // Whoever can't issue tokens looks at none either.
+        let keyring = if store.is_some() && rules.delegation.limits.issuer.is_some() {
+            Some(keys::open(&fixed, &*clock, &auditor).await?)
+        } else {
+            tracing::info!("nothing can be handed on: that needs delegation.issuer and state");
+            None
+        };
+        let tokens = tokens(store.as_ref(), keyring.as_ref());
+        let authority = Authority::new(
             Arc::new(rules),
             judge.engine(),
             auditor.clone(),
             Arc::clone(&clock),
             metrics,
-        ));
-        let store = sessions::open(&fixed, &clock)?;
-        let sessions = store.map(|store| {
+        );
+        let authority = Arc::new(authority.with_tokens(tokens));
+        let sessions = store.as_ref().map(|store| {
             let rng = rand::make_rng();
-            Arc::new(Sessions::new(Arc::clone(&authority), store, rng))
+            Arc::new(Sessions::new(
+                Arc::clone(&authority),
+                Arc::clone(store),
+                rng,
+            ))
         });
+        let mandates = mandates(&authority, sessions.as_ref(), store, keyring.as_ref());
         let renewals = credentials.renewals();
         let credentials = Arc::new(credentials);
         let reloader = Reloader::new(
@@ -233,6 +256,9 @@ impl App {
         Ok(Self {
             authority,
             sessions,
+            mandates,
+            keyring,
+            clock,
             fixed,
             doors,
             health,
@@ -246,6 +272,11 @@ impl App {
             readiness,
             notices,
         })
+    }
+
+    /// What hands authority on and takes it back, for code in this process; `None` where nothing can be handed on.
+    pub fn mandates(&self) -> Option<&Arc<Mandates>> {
+        self.mandates.as_ref()
     }
 
     /// The sockets for proxies, with real port numbers.
@@ -274,6 +305,9 @@ impl App {
             fixed,
             authority,
             sessions,
+            mandates,
+            keyring,
+            clock,
             doors,
             health,
             reloader,
@@ -311,7 +345,8 @@ impl App {
             reading.clone(),
             grpc_health.clone(),
         )
-        .with_sessions(sessions.clone());
+        .with_sessions(sessions.clone())
+        .with_mandates(mandates.clone());
         tasks.spawn(serve_health(health, probes, grpc_health, probes_end));
         tasks.spawn(reloader.run(shutdown.clone()));
         for renewal in renewals {
@@ -340,9 +375,15 @@ impl App {
             tasks.spawn(sessions::sweep(sessions, notices.clone(), shutdown.clone()));
         }
 
+        if let Some(keyring) = keyring {
+            let rotating = keys::rotate(keyring, clock, witness.auditor(), notices.clone());
+            tasks.spawn(until_draining(rotating, shutdown.clone()));
+        }
+
         let behind = Behind {
             authority,
             sessions,
+            mandates,
             services,
             reading,
             limits: fixed.limits,
@@ -480,6 +521,27 @@ fn register_build_info(registry: &mut Registry, mode: Mode) {
     );
 }
 
+/// What hands authority on, where there is all that it takes.
+fn mandates(
+    authority: &Arc<Authority>,
+    sessions: Option<&Arc<Sessions>>,
+    store: Option<Arc<dyn StateStore>>,
+    keyring: Option<&Arc<Keyring>>,
+) -> Option<Arc<Mandates>> {
+    let (sessions, store, keyring) = (sessions?, store?, keyring?);
+    let (authority, sessions) = (Arc::clone(authority), Arc::clone(sessions));
+    let (keyring, rng) = (Arc::clone(keyring), rand::make_rng());
+    let mandates = Mandates::new(authority, sessions, store, keyring, rng);
+    Some(Arc::new(mandates))
+}
+
+/// What tokens are looked at with, where there is all that it takes.
+fn tokens(store: Option<&Arc<dyn StateStore>>, keyring: Option<&Arc<Keyring>>) -> Option<Tokens> {
+    let (store, keyring) = store.zip(keyring)?;
+    let verifier = Verifier::new(Arc::clone(keyring), REMEMBERED_TOKENS);
+    Some(Tokens::new(verifier, Arc::clone(store)))
+}
+
 fn lines(errors: &[LoadError]) -> String {
     let lines: Vec<_> = errors
         .iter()
@@ -488,4 +550,6 @@ fn lines(errors: &[LoadError]) -> String {
     lines.join("\nerror: ")
 }
 
+/// Bytes of tokens whose signature is remembered: some 2000 of them.
+const REMEMBERED_TOKENS: u64 = 4 * 1024 * 1024;
 const PROBE_GRACE: Duration = Duration::from_secs(1);

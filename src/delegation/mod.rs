@@ -10,6 +10,7 @@
 //!   are. One that ends takes all below it along.
 //! - Pure and synchronous: no clock, no storage, no randomness of its own. What is kept is kept by `state`.
 
+mod begin;
 mod config;
 mod delegate;
 mod explain;
@@ -18,6 +19,7 @@ mod held;
 mod id;
 mod lease;
 mod lineage;
+mod mandate;
 mod narrowing;
 mod principal;
 mod refusal;
@@ -29,7 +31,8 @@ mod task;
 mod tests;
 pub mod token;
 
-pub use config::{Config, Settings};
+pub use begin::{WantedBeginning, begin};
+pub use config::{Config, Settings, Showing, TokenHeader};
 pub use delegate::{
     Basis, Facts, HARD_DEPTH, Limits, MOST_AUDIENCES, MOST_NARROWING, MOST_PERMISSIONS,
     MOST_PURPOSE, OnExcess, Proposal, Wanted, WantedTask, delegate, lifetime,
@@ -40,8 +43,9 @@ pub use held::Held;
 pub use id::{
     AgentId, AgentType, GrantId, IdError, PersonId, RoleName, SessionId, TaskId, TokenId,
 };
-pub use lease::{Terms, WantedLease, lease};
+pub use lease::{Terms, WantedLease, lease, permitted};
 pub use lineage::{Claimant, Right};
+pub use mandate::{Mandate, Withheld};
 pub use narrowing::{Excess, Missing, Named, Narrowing};
 pub use principal::{Agent, Chain, Person, Principal};
 pub use refusal::{NotAllowed, Refusal};
