@@ -190,8 +190,10 @@ impl Trail for SqliteTrail {
         let mut filings = 0_i64;
         loop {
             let step = self.read(|connection| {
-                let mut statement = connection.prepare(WALK)?;
-                let bounds = params![done, end, span.writer, from, to];
+                let mut statement = connection.prepare(walk_of(span))?;
+                let bounds = params![done, end, from, to, span.writer];
+                // The statement of all has no place for a writer.
+                let bounds = bounds.get(..statement.parameter_count()).unwrap_or(bounds);
                 let rows = statement.query_map(bounds, |row| Ok((row.get(0)?, row.get(1)?)))?;
                 rows.map(|row| {
                     let (id, line) = row?;
@@ -359,7 +361,18 @@ pub(super) const TRACE: &str = "\
         SELECT record FROM done \
         UNION SELECT record FROM task_member WHERE task IN (SELECT task FROM tasks)) \
     ORDER BY time, writer, seq LIMIT ?2";
+/// The statement that gives the next step of a walk.
+pub(super) const fn walk_of(span: &Span) -> &'static str {
+    match span.writer {
+        None => WALK,
+        Some(_) => WALK_ONE,
+    }
+}
+
 /// By `id` alone, so that every step goes on where the last one ended.
 const WALK: &str = "\
-    SELECT id, line FROM record WHERE id > ?1 AND id <= ?2 \
-    AND (?3 IS NULL OR writer = ?3) AND seq >= ?4 AND seq <= ?5 ORDER BY id LIMIT 512";
+    SELECT id, line FROM record WHERE id > ?1 AND id <= ?2 AND seq >= ?3 AND seq <= ?4 ORDER BY id LIMIT 512";
+/// By number: a writer's records have their numbers in the order of `id`, and followers ask for the newest few.
+const WALK_ONE: &str = "\
+    SELECT id, line FROM record WHERE +id > ?1 AND +id <= ?2 AND seq >= ?3 AND seq <= ?4 AND writer = ?5 \
+    ORDER BY seq LIMIT 512";

@@ -5,8 +5,8 @@ use super::super::proto::attache::v1::AuditFilter;
 use super::super::proto::attache::v1::audit_service_server::AuditService as _;
 use super::*;
 use crate::audit::{
-    Cursor, Details, Durability, EventType, JsonlTrail, Memory, Page, Tasks, Text, Trace,
-    WriterHandle,
+    Actor, Cursor, Details, Durability, EventType, JsonlTrail, Memory, Outcome, Page, Record,
+    Tasks, Text, Trace, WriterHandle,
 };
 use crate::authority::Metrics;
 use crate::clock::{Clock, MockClock};
@@ -186,6 +186,7 @@ fn the_record_of_a_query_says_what_was_asked_for() {
 struct Bench {
     reading: Reading,
     auditor: Auditor,
+    clock: Arc<MockClock>,
     memory: Memory,
     writer: WriterHandle,
 }
@@ -198,14 +199,15 @@ impl Bench {
         let config = Config::parse("trust_domain: example.org", "attache.yaml".as_ref());
         let Config { fixed, rules, .. } = config.unwrap();
         let engine = fixed.policy.embedded_engine(fixed.base).unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(MockClock::new(NOW));
-        let (memory, auditor, writer) = Memory::auditor(Arc::clone(&clock)).unwrap();
+        let clock = Arc::new(MockClock::new(NOW));
+        let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
+        let (memory, auditor, writer) = Memory::auditor(Arc::clone(&shared)).unwrap();
         let auditor = auditor.with(durability);
         let authority = Authority::new(
             Arc::new(rules),
             Arc::new(engine),
             auditor.clone(),
-            clock,
+            shared,
             Metrics::new(&mut prometheus_client::registry::Registry::default()),
         );
         let reading = Reading::new(
@@ -218,9 +220,38 @@ impl Bench {
         Self {
             reading,
             auditor,
+            clock,
             memory,
             writer,
         }
+    }
+
+    /// Puts everything that is on record into the file at `path`.
+    async fn keep(&self, path: &std::path::Path) {
+        self.auditor.flush().await.unwrap();
+        std::fs::write(path, self.memory.lines().join("\n") + "\n").unwrap();
+    }
+
+    /// A stream of what is recorded of configurations, from `token` on.
+    fn follow(&self, token: &str) -> mpsc::Receiver<StreamAuditEntriesResponse> {
+        let asked = AuditFilter {
+            event_types: vec!["config.changed".to_owned()],
+            ..AuditFilter::default()
+        };
+        let filter = wire::filter(Some(&asked)).unwrap();
+        let bound = Bound::of(Some(&asked), Order::Ascending);
+        let proxy = Proxy::Plain(Peer::Unix { uid: None });
+        let tail = Tail::begin(self.reading.clone(), proxy, filter, bound, token).unwrap();
+        let (sender, receiver) = mpsc::channel(BUFFER);
+        tokio::spawn(tail.run(sender));
+        receiver
+    }
+
+    fn change(&self, message: &str) {
+        self.auditor.record(Record {
+            message: Some(message.into()),
+            ..Record::new(EventType::ConfigChanged, Outcome::Success, Actor::System)
+        });
     }
 
     /// A call of somebody who may read.
@@ -353,4 +384,41 @@ async fn records_from_before_the_clock_was_set_back_are_part_of_the_pages() {
         }
     }
     assert_eq!(seen, [0, 1, 2, 3, 4]);
+}
+
+/// The next record of a stream, by its message, and the token that came with it.
+async fn next(stream: &mut mpsc::Receiver<StreamAuditEntriesResponse>) -> (String, String) {
+    loop {
+        let message = timeout_at(Instant::now() + Duration::from_secs(30), stream.recv());
+        let message = message.await.unwrap().unwrap();
+        if let Some(entry) = message.entry {
+            let record: serde_json::Value = serde_json::from_str(&entry.record).unwrap();
+            let text = record["message"].as_str().unwrap().to_owned();
+            return (text, message.page_token);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_with_what_was_written_after_the_clock_was_set_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.jsonl");
+    let trail = JsonlTrail::new(vec![file.clone()]);
+    let bench = Bench::over(trail, Durability::Standard);
+    let mut stream = bench.follow("");
+    bench.change("before");
+    let (text, token) = next(&mut stream).await;
+    assert_eq!(text, "before");
+    drop(stream);
+    bench.clock.set(Timestamp::from_unix_seconds(10));
+    bench.change("set back");
+    bench.keep(&file).await;
+    let mut stream = bench.follow(&token);
+    let (text, token) = next(&mut stream).await;
+    assert_eq!(text, "set back");
+    bench.change("after");
+    assert_eq!(next(&mut stream).await.0, "after");
+    // Each place of the way is one to go on from.
+    bench.keep(&file).await;
+    assert_eq!(next(&mut bench.follow(&token)).await.0, "after");
 }

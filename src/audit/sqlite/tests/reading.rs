@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use rusqlite::params_from_iter;
 use serde_json::json;
 
-use super::super::trail::{TRACE, page, total};
+use super::super::trail::{TRACE, page, total, walk_of};
 use super::*;
 use crate::audit::{
     Cursor, EventType, Filter, JsonlTrail, Order, Outcome, Stop, Tasks, TrailError,
@@ -504,6 +504,21 @@ fn a_read_that_nobody_waits_for_any_more_ends() {
         let going_on = trail.stopping(Stop::when(|| false));
         going_on.query(&filter, Order::Ascending, None, 1).unwrap();
     }
+}
+
+#[test]
+fn who_follows_a_writer_does_not_walk_over_everything() {
+    let (_folder, path) = folder();
+    drop(Sqlite::open(&path).unwrap());
+    let span = Span {
+        writer: Some("host/1".to_owned()),
+        from_seq: Some(7),
+        to_seq: None,
+    };
+    let places = (1_i64..=4).map(Into::into);
+    let values = places.chain(["host/1".to_owned().into()]).collect();
+    let plan = plan(&path, (walk_of(&span).to_owned(), values));
+    assert!(plan.contains("(writer=? AND seq>? AND seq<?)"), "{plan}");
 }
 
 #[test]
