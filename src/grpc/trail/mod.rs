@@ -131,8 +131,9 @@ impl Reading {
             let _place = place;
             look(&*trail.stopping(stop))
         });
-        let _asker = asker;
-        match timeout_at(until, looking).await {
+        let looked = timeout_at(until, looking).await;
+        drop(asker);
+        match looked {
             Ok(Ok(Ok(found))) => Ok(found),
             Ok(Ok(Err(error))) if error.was_stopped() => Err(too_long()),
             Ok(Ok(Err(error))) => {

@@ -370,8 +370,8 @@ async fn records_from_before_the_clock_was_set_back_are_part_of_the_pages() {
             "id": "i", "prev_hash": "p", "result": "success", "seq": seq, "time": time, "writer": "host/1",
         })
     };
-    let lines: String = (0..5).map(|seq| format!("{}\n", line(seq))).collect();
-    std::fs::write(&file, lines).unwrap();
+    let lines: Vec<_> = (0..5).map(|seq| line(seq).to_string()).collect();
+    std::fs::write(&file, lines.join("\n")).unwrap();
     let bench = Bench::over(JsonlTrail::new(vec![file]), Durability::Standard);
     let (mut seen, mut token) = (Vec::new(), String::new());
     loop {
