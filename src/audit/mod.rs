@@ -77,7 +77,7 @@ pub use stdout::Stream;
 pub use tap::{Seen, Watcher};
 pub use text::Text;
 pub use trail::{
-    Cursor, Filter, JsonlTrail, Order, Page, Span, Tasks, Trace, Trail, TrailError, next_line,
+    Cursor, Filter, JsonlTrail, Order, Page, Span, Stop, Tasks, Trace, Trail, TrailError, next_line,
 };
 pub use verify::{Anchor, AnchorError, Broken, Flaw, Head, Predecessor, Summary, Verifier, verify};
 

@@ -145,6 +145,7 @@ pub(super) fn failed(error: rusqlite::Error) -> io::Error {
         Some(ErrorCode::ReadOnly) => io::ErrorKind::ReadOnlyFilesystem,
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => io::ErrorKind::ResourceBusy,
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => io::ErrorKind::InvalidData,
+        Some(ErrorCode::OperationInterrupted) => io::ErrorKind::TimedOut,
         Some(_) | None => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)

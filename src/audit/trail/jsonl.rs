@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 
 use super::super::jsonl::LONGEST_RECORD;
 use super::terms::Terms;
-use super::{Cursor, Filter, Order, Page, Span, Trace, Trail, TrailError};
+use super::{Cursor, Filter, Order, Page, Span, Stop, Trace, Trail, TrailError};
 
 /// The files of one trail.
 #[derive(Debug, Clone)]
 pub struct JsonlTrail {
     files: Vec<PathBuf>,
+    stop: Stop,
 }
 
 /// The first records of those shown to it, in one order.
@@ -32,7 +33,8 @@ struct First {
 impl JsonlTrail {
     /// The trail in `files`, those of a rotated set oldest first. They are opened each time something is asked.
     pub fn new(files: Vec<PathBuf>) -> Self {
-        Self { files }
+        let stop = Stop::default();
+        Self { files, stop }
     }
 
     /// Shows every record, with its line, to `visit`.
@@ -57,6 +59,9 @@ impl JsonlTrail {
         for (path, file) in opened {
             let mut reader = BufReader::new(file);
             while next_line(&mut reader, &mut line).map_err(|error| unread(path, error))? {
+                if self.stop.says_so() {
+                    return Err(unread(path, io::ErrorKind::TimedOut.into()));
+                }
                 if visit(&line).is_break() {
                     return Ok(());
                 }
@@ -75,13 +80,16 @@ impl Trail for JsonlTrail {
         limit: usize,
     ) -> Result<Page, TrailError> {
         let mut first = First::new(order, limit);
-        let mut total = 0;
+        let (mut total, mut newest) = (0, None);
         self.records(|terms, line| {
             if !filter.admits(&terms) {
                 return;
             }
             total += 1;
             let place = terms.cursor();
+            if newest.as_ref().is_none_or(|newest| *newest < place.time) {
+                newest = Some(place.time.clone());
+            }
             let is_after = after.is_none_or(|after| match order {
                 Order::Ascending => place > *after,
                 Order::Descending => place < *after,
@@ -95,6 +103,7 @@ impl Trail for JsonlTrail {
             records,
             next: last.filter(|_| cut),
             total,
+            newest,
         })
     }
 
@@ -132,6 +141,11 @@ impl Trail for JsonlTrail {
                 Some(_) | None => ControlFlow::Continue(()),
             }
         })
+    }
+
+    fn stopping(&self, stop: Stop) -> Box<dyn Trail> {
+        let files = self.files.clone();
+        Box::new(Self { files, stop })
     }
 }
 
