@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod dial;
 mod eval;
 mod hash_password;
 mod health;
