@@ -41,6 +41,7 @@ fn attache() -> Result<(), Box<dyn std::error::Error>> {
         "attache/v1/audit.proto",
         "attache/v1/authorization.proto",
         "attache/v1/session.proto",
+        "attache/v1/delegation.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is set by cargo")?);
@@ -48,7 +49,13 @@ fn attache() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_transport(false)
         // They hold secrets, and show themselves by hand.
-        .skip_debug(["attache.v1.DevPassword", "attache.v1.CreateSessionResponse"])
+        .skip_debug([
+            "attache.v1.DevPassword",
+            "attache.v1.CreateSessionResponse",
+            "attache.v1.DelegateRequest",
+            "attache.v1.IssuedToken",
+            "attache.v1.CheckPermissionRequest",
+        ])
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authority::{Authority, Sessions};
+use crate::authority::{Authority, Mandates, Sessions};
 use crate::config::{Listen, TlsListener};
 use crate::grpc::{ExtAuthzServer, LONGEST_CALL, Limits, MeshServer, Reading, Services};
 use crate::http::OpenServer;
@@ -30,6 +30,7 @@ pub(super) struct Doors {
 pub(super) struct Behind {
     pub(super) authority: Arc<Authority>,
     pub(super) sessions: Option<Arc<Sessions>>,
+    pub(super) mandates: Option<Arc<Mandates>>,
     pub(super) services: Services,
     pub(super) reading: Reading,
     pub(super) limits: Limits,
@@ -72,7 +73,8 @@ impl Behind {
     fn open_ext_authz(&self, sockets: &[Bound]) -> std::io::Result<Vec<End>> {
         let server = ExtAuthzServer::new(Arc::clone(&self.authority), self.limits.clone())
             .with_sessions(self.sessions.clone())
-            .reading(self.reading.clone());
+            .reading(self.reading.clone())
+            .with_mandates(self.mandates.clone());
         let mut ends = Vec::new();
         for number in 0..self.limits.workers {
             let shared = worker::share(sockets)?;

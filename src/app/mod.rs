@@ -9,6 +9,7 @@ mod certificates;
 mod circuit;
 mod doors;
 mod judge;
+mod keys;
 mod reload;
 mod sessions;
 mod witness;
@@ -30,11 +31,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{self, AuditError, Origin, Trail, TrailError, WriterHandle};
-use crate::authority::{Authority, Metrics, Rules, Sessions};
+use crate::authority::{Authority, Mandates, Metrics, Rules, Sessions};
 use crate::clock::Clock;
 use crate::config::{Config, Fixed, Mode};
 use crate::grpc::{Reading, Services, health_routes};
 use crate::http::{Health, serve_health};
+use crate::keys::{Keyring, KeysError};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::policy::{EngineKind, Judge, LoadError, Proof, Source};
 use crate::socket::{Address, BindError, Bound, SocketFile};
@@ -53,6 +55,9 @@ pub struct App {
     fixed: Fixed,
     authority: Arc<Authority>,
     sessions: Option<Arc<Sessions>>,
+    mandates: Option<Arc<Mandates>>,
+    keyring: Option<Arc<Keyring>>,
+    clock: Arc<dyn Clock>,
     doors: Doors,
     health: TcpListener,
     reloader: Reloader,
@@ -86,6 +91,9 @@ pub enum StartError {
     /// The audit trail can't be read back.
     #[error("cannot read the audit trail back; look at audit.sinks")]
     Trail(#[source] TrailError),
+    /// The keys of tokens can't be used.
+    #[error("cannot use the keys of tokens; look at delegation.keys.directory")]
+    Keys(#[source] KeysError),
     /// A socket can't be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -128,6 +136,7 @@ impl StartError {
             | Self::AuditTimeout(_)
             | Self::State(_)
             | Self::Trail(_)
+            | Self::Keys(_)
             | Self::Bind(_)
             | Self::BindHealth { .. } => 1,
         }
@@ -205,10 +214,30 @@ impl App {
             metrics,
         ));
         let store = sessions::open(&fixed, &clock)?;
-        let sessions = store.map(|store| {
+        let sessions = store.as_ref().map(|store| {
             let rng = rand::make_rng();
-            Arc::new(Sessions::new(Arc::clone(&authority), store, rng))
+            Arc::new(Sessions::new(
+                Arc::clone(&authority),
+                Arc::clone(store),
+                rng,
+            ))
         });
+        let issuer = authority.rules().delegation.limits.issuer.is_some();
+        let kept = sessions.as_ref().zip(store).filter(|_| issuer);
+        let keyring = match kept {
+            Some(_) => Some(keys::open(&fixed, &*clock, &auditor).await?),
+            None => {
+                tracing::info!("nothing can be handed on: that needs delegation.issuer and state");
+                None
+            }
+        };
+        let mandates = kept
+            .zip(keyring.clone())
+            .map(|((sessions, store), keyring)| {
+                let (authority, sessions) = (Arc::clone(&authority), Arc::clone(sessions));
+                let rng = rand::make_rng();
+                Arc::new(Mandates::new(authority, sessions, store, keyring, rng))
+            });
         let renewals = credentials.renewals();
         let credentials = Arc::new(credentials);
         let reloader = Reloader::new(
@@ -233,6 +262,9 @@ impl App {
         Ok(Self {
             authority,
             sessions,
+            mandates,
+            keyring,
+            clock,
             fixed,
             doors,
             health,
@@ -246,6 +278,11 @@ impl App {
             readiness,
             notices,
         })
+    }
+
+    /// What hands authority on and takes it back, for code in this process; `None` where nothing can be handed on.
+    pub fn mandates(&self) -> Option<&Arc<Mandates>> {
+        self.mandates.as_ref()
     }
 
     /// The sockets for proxies, with real port numbers.
@@ -274,6 +311,9 @@ impl App {
             fixed,
             authority,
             sessions,
+            mandates,
+            keyring,
+            clock,
             doors,
             health,
             reloader,
@@ -311,7 +351,8 @@ impl App {
             reading.clone(),
             grpc_health.clone(),
         )
-        .with_sessions(sessions.clone());
+        .with_sessions(sessions.clone())
+        .with_mandates(mandates.clone());
         tasks.spawn(serve_health(health, probes, grpc_health, probes_end));
         tasks.spawn(reloader.run(shutdown.clone()));
         for renewal in renewals {
@@ -340,9 +381,16 @@ impl App {
             tasks.spawn(sessions::sweep(sessions, notices.clone(), shutdown.clone()));
         }
 
+        if let Some(keyring) = keyring {
+            let auditor = witness.auditor();
+            let rotating = keys::rotate(keyring, clock, auditor, notices.clone());
+            tasks.spawn(until_draining(rotating, shutdown.clone()));
+        }
+
         let behind = Behind {
             authority,
             sessions,
+            mandates,
             services,
             reading,
             limits: fixed.limits,

@@ -20,6 +20,24 @@ pub struct Metrics {
     shadowed_routes: Gauge,
     accept_errors: Counter,
     logins: Family<LoginLabels, Counter>,
+    delegations: Family<DelegationLabels, Counter>,
+    tokens: Family<TokenLabels, Counter>,
+    revocations: Family<RevocationLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DelegationLabels {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RevocationLabels {
+    what: &'static str,
 }
 
 /// How a login ended.
@@ -64,7 +82,11 @@ impl Metrics {
             shadowed_routes: Gauge::default(),
             accept_errors: Counter::default(),
             logins: Family::default(),
+            delegations: Family::default(),
+            tokens: Family::default(),
+            revocations: Family::default(),
         };
+        metrics.register_mandates(registry);
         for result in [
             Login::Success,
             Login::Wrong,
@@ -100,6 +122,53 @@ impl Metrics {
             metrics.accept_errors.clone(),
         );
         metrics
+    }
+
+    /// All there from the start, so that the first of a kind is seen as a change.
+    fn register_mandates(&self, registry: &mut Registry) {
+        for result in ["success", "refused", "failed"] {
+            drop(self.delegations.get_or_create(&DelegationLabels { result }));
+        }
+        for kind in ["issued", "renewed"] {
+            drop(self.tokens.get_or_create(&TokenLabels { kind }));
+        }
+        for what in ["grant", "task"] {
+            drop(self.revocations.get_or_create(&RevocationLabels { what }));
+        }
+        registry.register(
+            "attache_delegations",
+            "Requests to hand authority on, by result (success, refused, failed)",
+            self.delegations.clone(),
+        );
+        registry.register(
+            "attache_tokens",
+            "Tokens given out, by kind (issued, renewed)",
+            self.tokens.clone(),
+        );
+        registry.register(
+            "attache_revocations",
+            "Revocations on somebody's word, by what was revoked (grant, task)",
+            self.revocations.clone(),
+        );
+    }
+
+    /// Counts a request to hand authority on.
+    pub(super) fn delegation(&self, result: &'static str) {
+        self.delegations
+            .get_or_create(&DelegationLabels { result })
+            .inc();
+    }
+
+    /// Counts a token that was given out.
+    pub(super) fn token(&self, kind: &'static str) {
+        self.tokens.get_or_create(&TokenLabels { kind }).inc();
+    }
+
+    /// Counts a revocation.
+    pub(super) fn revocation(&self, what: &'static str) {
+        self.revocations
+            .get_or_create(&RevocationLabels { what })
+            .inc();
     }
 
     /// Counts a login.

@@ -2,7 +2,7 @@
 //! leaves a record of the outcome, and answers with a [`Decision`]. An [`Inquiry`] names the operation itself, takes the
 //! same way from permissions on, and is answered with an [`AuthzDecision`]. Programs see [`AuthorizationProvider`].
 //!
-//! People open [`Sessions`] here, which delegations rest on.
+//! People open [`Sessions`] here, and [`Mandates`] hand their authority to agents and take it back.
 //!
 //! It never grants what a table refuses, never answers before the witness was told, and never fails: whatever goes
 //! wrong on the way is a denial with a reason.
@@ -15,6 +15,7 @@ mod findings;
 mod given;
 mod health;
 mod inquiry;
+mod mandate;
 mod metrics;
 mod provider;
 mod question;
@@ -28,6 +29,11 @@ pub use findings::{Findings, Named, Step, Unjudged};
 pub use given::{ContextProblem, GivenContext};
 pub use health::{Health, HealthPart};
 pub use inquiry::{INQUIRY_TIME, Inquiry, LONGEST_INQUIRY};
+pub use mandate::{
+    By, Call, Delegated, Delegation, Delivery, Issued, LONGEST_MANDATE_CALL, MandateRefusal,
+    Mandates, Mint, NewTask, Once, Parent, PermissionQuestion, PermissionResult, Permitted,
+    RevokeTask, Subject, TokenFault,
+};
 pub use metrics::Metrics;
 pub use provider::{AuthorizationProvider, AuthzDecision};
 pub use question::{Attributes, HeaderProblem, Headers, HttpRequest, Question};

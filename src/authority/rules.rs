@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::delegation::{self, RoleTable};
+use crate::delegation::{self, RoleTable, Session};
 use crate::humans::People;
 use crate::identity::{Identifier, PepRules, SpiffePattern};
 use crate::operation::{Fallback, RouteTable};
@@ -43,6 +43,14 @@ pub struct Rules {
     pub input: InputForm,
     /// A short digest of the configuration these tables were made from.
     pub revision: Arc<str>,
+}
+
+impl Rules {
+    /// Whether the person of a session is still known here, in the role that the session was opened in. A session is worth no
+    /// more than its person, and neither is anything that rests on it.
+    pub fn knows(&self, session: &Session) -> bool {
+        self.people.role(&session.person) == Some(&session.role)
+    }
 }
 
 /// The names of the request attributes that become policy input.

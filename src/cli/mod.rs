@@ -6,6 +6,8 @@ mod dial;
 mod eval;
 mod hash_password;
 mod health;
+mod mandate;
+mod private_file;
 mod secret;
 mod serve;
 mod session;
@@ -48,6 +50,12 @@ enum Command {
     /// Show whose session is kept, and what it permits
     #[command(name = "whoami")]
     WhoAmI(session::WhoAmI),
+    /// Hand authority on to an agent, less than you hold and for a task
+    Delegate(Box<mandate::Delegate>),
+    /// Have a token issued for a grant, or ask what it permits
+    Token(Box<mandate::Token>),
+    /// End a task, with everything that was delegated for it
+    Revoke(Box<mandate::Revoke>),
 }
 
 /// Which configuration a command works on.
@@ -79,6 +87,9 @@ impl Cli {
             Command::Login(command) => command.run(),
             Command::Logout(command) => command.run(),
             Command::WhoAmI(command) => command.run(),
+            Command::Delegate(command) => command.run(),
+            Command::Token(command) => command.run(),
+            Command::Revoke(command) => command.run(),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::grpc::Limits;
 use crate::identity::TrustDomain;
 use crate::operation::{Fallback, RouteConfig, RouteTable};
 use crate::permission::{AgentList, TierTable, WorkloadConfig};
-use crate::{audit, delegation, humans, identity, policy, state, telemetry, tls};
+use crate::{audit, delegation, humans, identity, keys, policy, state, telemetry, tls};
 
 pub use collect::Problem;
 pub use listen::{ExtAuthzListener, Listen, TlsListener};
@@ -55,6 +55,8 @@ pub struct Fixed {
     pub audit: audit::Config,
     /// The memory of delegations, where there is one.
     pub state: Option<state::Config>,
+    /// The keys that tokens are signed with.
+    pub keys: keys::Config,
     /// What the process takes on.
     pub limits: Limits,
     /// Logs.
@@ -85,6 +87,7 @@ impl Fixed {
             policy,
             audit,
             state,
+            keys,
             limits,
             telemetry,
         } = self;
@@ -98,6 +101,7 @@ impl Fixed {
             ("policy", *policy == other.policy),
             ("audit", *audit == other.audit),
             ("state", *state == other.state),
+            ("delegation.keys", *keys == other.keys),
             ("limits", *limits == other.limits),
             ("telemetry", *telemetry == other.telemetry),
         ]
@@ -154,7 +158,7 @@ struct Raw {
     #[serde(default)]
     agents: AgentList,
     #[serde(default)]
-    delegation: delegation::Config,
+    delegation: delegation::Config<keys::Config>,
     #[serde(default)]
     workloads: WorkloadConfig,
     #[serde(default)]
@@ -257,6 +261,7 @@ impl Config {
             return Err(problems);
         };
         let of_delegation = raw.delegation.warnings(&raw.agents);
+        let keys = raw.delegation.keys.clone();
         let delegation = raw.delegation.build();
         let agents = delegation.agents(&raw.agents);
         let mut warnings = warnings(&raw.tiers, &agents, &raw.workloads, &routes);
@@ -308,6 +313,7 @@ impl Config {
                 policy: raw.policy,
                 audit: raw.audit,
                 state: raw.state,
+                keys,
                 limits: raw.limits,
                 telemetry: raw.telemetry,
             },

@@ -9,10 +9,10 @@ use super::grant::Audience;
 use super::registry::Registry;
 use crate::permission::AgentList;
 
-/// How authority may be handed on.
+/// How authority may be handed on. `K` is the section `keys`, which another room reads.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
+pub struct Config<K = ()> {
     /// Who we are in tokens: an https URL.
     pub issuer: Option<Audience>,
     /// The service that tokens are for where a person names none.
@@ -29,6 +29,8 @@ pub struct Config {
     pub max_fanout: u32,
     /// Which workloads may be delegated to, as what.
     pub agents: Registry,
+    /// The keys that tokens are signed with.
+    pub keys: K,
 }
 
 /// What the section comes to. Reloads live; what was delegated before obeys the new ceilings from then on.
@@ -46,7 +48,7 @@ const LONGEST_TOKEN: Duration = Duration::from_secs(300);
 const LONGEST_SESSION: Duration = Duration::from_secs(24 * 60 * 60);
 const MOST_FANOUT: u32 = 1000;
 
-impl Default for Config {
+impl<K: Default> Default for Config<K> {
     fn default() -> Self {
         Self {
             issuer: None,
@@ -56,11 +58,12 @@ impl Default for Config {
             max_depth: 4,
             max_fanout: 16,
             agents: Registry::default(),
+            keys: K::default(),
         }
     }
 }
 
-impl Config {
+impl<K> Config<K> {
     /// What can't stand: paths of keys, and what to do.
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
@@ -146,6 +149,7 @@ impl Config {
             max_depth,
             max_fanout,
             agents,
+            keys: _,
         } = self;
         Settings {
             limits: Limits {

@@ -338,18 +338,32 @@ impl<'a> Basis<'a> {
             return Ok((Some(task), None));
         }
         let (purpose, deadline) = new.ok_or_else(unavailable)?;
+        let begun = self.begin(own, id, purpose, *deadline, chain, now)?;
+        Ok((None, Some(begun)))
+    }
+
+    /// A new task below `parent`, or a root task of a person. It ends with what it rests on at the latest.
+    pub(super) fn begin(
+        &self,
+        parent: Option<&Task>,
+        id: &TaskId,
+        purpose: &str,
+        deadline: Option<Timestamp>,
+        chain: &Chain,
+        now: Timestamp,
+    ) -> Result<Task, Refusal> {
         within("bytes of purpose", purpose.len(), MOST_PURPOSE)?;
-        let mut path = own.map_or_else(Vec::new, |own| own.path.clone());
+        let mut path = parent.map_or_else(Vec::new, |parent| parent.path.clone());
         path.push(id.clone());
         if path.len() > usize::from(HARD_DEPTH) {
             return Err(Refusal::MaxDepth(HARD_DEPTH));
         }
         let rests_on = [
             Some(self.session.expires),
-            own.map(|own| own.deadline),
+            parent.map(|parent| parent.deadline),
             self.grant.map(|(grant, _)| grant.expires),
         ];
-        let begun = Task {
+        Ok(Task {
             id: id.clone(),
             person: chain.person.clone(),
             session: self.session.id.clone(),
@@ -358,16 +372,15 @@ impl<'a> Basis<'a> {
             begun_under: self
                 .grant
                 .map_or_else(Vec::new, |(grant, _)| grant.path.clone()),
-            purpose: purpose.clone(),
-            created: own.map_or(now, |own| now.max(own.created)),
+            purpose: purpose.to_owned(),
+            created: parent.map_or(now, |parent| now.max(parent.created)),
             deadline: earliest(deadline.unwrap_or(self.session.expires), rests_on),
             status: Status::Pending,
-        };
-        Ok((None, Some(begun)))
+        })
     }
 
     /// Whether a task is the delegator's own, or was begun under what they hold. A person reaches all tasks of their session.
-    fn reaches(&self, task: &Task) -> bool {
+    pub(super) fn reaches(&self, task: &Task) -> bool {
         if task.person != self.session.person.id || task.session != self.session.id {
             return false;
         }

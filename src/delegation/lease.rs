@@ -63,6 +63,18 @@ pub fn lease(
     terms(grant, held, end, wanted, limits, now)
 }
 
+/// What the grant of `basis` permits at `now`: what it holds, under the person's role and the ceilings of all agents of the
+/// chain, as they are now.
+pub fn permitted(
+    basis: &Basis<'_>,
+    alive: bool,
+    registry: &Registry,
+    now: Timestamp,
+) -> Result<Held, Refusal> {
+    let chain = basis.living_chain(alive, now)?;
+    basis.available(&chain, registry)
+}
+
 impl Proposal {
     /// The terms of the first token, made together with the grant and handed to the delegator with it.
     pub fn first_lease(&self, wanted: &WantedLease, limits: &Limits) -> Result<Terms, Refusal> {

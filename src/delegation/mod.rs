@@ -10,6 +10,7 @@
 //!   are. One that ends takes all below it along.
 //! - Pure and synchronous: no clock, no storage, no randomness of its own. What is kept is kept by `state`.
 
+mod begin;
 mod config;
 mod delegate;
 mod explain;
@@ -29,6 +30,7 @@ mod task;
 mod tests;
 pub mod token;
 
+pub use begin::{WantedBeginning, begin};
 pub use config::{Config, Settings};
 pub use delegate::{
     Basis, Facts, HARD_DEPTH, Limits, MOST_AUDIENCES, MOST_NARROWING, MOST_PERMISSIONS,
@@ -40,7 +42,7 @@ pub use held::Held;
 pub use id::{
     AgentId, AgentType, GrantId, IdError, PersonId, RoleName, SessionId, TaskId, TokenId,
 };
-pub use lease::{Terms, WantedLease, lease};
+pub use lease::{Terms, WantedLease, lease, permitted};
 pub use lineage::{Claimant, Right};
 pub use narrowing::{Excess, Missing, Named, Narrowing};
 pub use principal::{Agent, Chain, Person, Principal};

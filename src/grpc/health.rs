@@ -12,10 +12,10 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::lifecycle::{Readiness, Shutdown};
 
-use super::{AUDIT, AUTHORIZATION, EXT_AUTHZ, SESSIONS};
+use super::{AUDIT, AUTHORIZATION, DELEGATION, EXT_AUTHZ, SESSIONS};
 
 /// The services that health checks may ask for.
-pub const HEALTH_SERVICES: [&str; 8] = [
+pub const HEALTH_SERVICES: [&str; 9] = [
     "",
     "liveness",
     "readiness",
@@ -24,6 +24,7 @@ pub const HEALTH_SERVICES: [&str; 8] = [
     AUTHORIZATION,
     AUDIT,
     SESSIONS,
+    DELEGATION,
 ];
 
 /// What a health check learns.

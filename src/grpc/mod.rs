@@ -1,6 +1,5 @@
-//! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs, `SessionService` for people and
-//! `AuditService` for auditors, and the
-//! [`Services`] that workloads and people reach.
+//! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs, `SessionService` for people,
+//! `DelegationService` for both, `AuditService` for auditors, and the [`Services`] that workloads and people reach.
 //!
 //! Turns wire messages into attache's own words and back; decides nothing itself. On `ext_authz` every fault on the way
 //! becomes an explicit denial ([`rescue`]), elsewhere an error of the call ([`guard`]); connections and messages are
@@ -11,6 +10,8 @@ mod attributes;
 mod authorization;
 mod connection;
 mod deadline;
+mod delegation;
+mod dialled;
 mod ext_authz;
 mod guard;
 mod health;
@@ -32,11 +33,15 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::authority::{Authority, Sessions};
+use crate::authority::{Authority, Mandates, Sessions};
 use crate::lifecycle::Shutdown;
 use crate::socket::{Address, Bound};
 
 pub use authorization::{AddressError, AuthorizationClient};
+pub use delegation::{
+    DelegationClient, DelegationClientError, EndedInfo, GrantInfo, HandoverInfo, HandoverWanted,
+    MandateRef, PermissionInfo, TaskInfo, TokenInfo,
+};
 pub use health::{HEALTH_SERVICES, HealthClientError, ServingStatus, health_routes, query_health};
 pub use limits::Limits;
 pub use rehearsal::{Rehearsal, RehearsalError, RequestFlags};
@@ -47,6 +52,7 @@ pub use trail::{
     Verified,
 };
 
+use delegation::Handovers;
 use ext_authz::ExtAuthz;
 use proto::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use rescue::{Door, RescueLayer};
@@ -57,6 +63,8 @@ use session::People;
 pub const EXT_AUTHZ: &str = "envoy.service.auth.v3.Authorization";
 /// The name of our own service of decisions, as health checks ask for it.
 pub const AUTHORIZATION: &str = authorization::NAME;
+/// The name of the service of mandates, as health checks ask for it.
+pub const DELEGATION: &str = delegation::NAME;
 /// The name of the service of sessions, as health checks ask for it.
 pub const SESSIONS: &str = session::NAME;
 /// The name of the service that reads the audit trail, as health checks ask for it.
@@ -74,6 +82,7 @@ pub struct ExtAuthzServer {
     inquiries: Arc<Semaphore>,
     people: Option<People>,
     reading: Option<Reading>,
+    handovers: Option<Handovers>,
 }
 
 impl ExtAuthzServer {
@@ -88,6 +97,7 @@ impl ExtAuthzServer {
             limits,
             people: None,
             reading: None,
+            handovers: None,
         }
     }
 
@@ -105,6 +115,15 @@ impl ExtAuthzServer {
     pub fn reading(self, reading: Reading) -> Self {
         Self {
             reading: Some(reading),
+            ..self
+        }
+    }
+
+    /// The same, with mandates, where there are any.
+    #[must_use]
+    pub fn with_mandates(self, mandates: Option<Arc<Mandates>>) -> Self {
+        Self {
+            handovers: mandates.map(Handovers::new),
             ..self
         }
     }
@@ -134,6 +153,10 @@ impl ExtAuthzServer {
             Address::Unix { .. } => self.people.map(|people| people.service()),
             Address::Tcp(_) => None,
         };
+        let mandates = match bound.address() {
+            Address::Unix { .. } => self.handovers.map(|handovers| handovers.service()),
+            Address::Tcp(_) => None,
+        };
         let check = ExtAuthz::new(self.authority, self.limits.request_timeout);
         let service =
             AuthorizationServer::new(check).max_decoding_message_size(self.limits.message_bytes());
@@ -145,6 +168,7 @@ impl ExtAuthzServer {
             .add_optional_service(decisions)
             .add_optional_service(sessions)
             .add_optional_service(trail)
+            .add_optional_service(mandates)
             .serve_with_incoming_shutdown(connections, async move { shutdown.draining().await })
             .await
             .map_err(io::Error::other)

@@ -15,7 +15,7 @@ use super::proto::google::rpc::{
 };
 
 /// The reasons of refusals, and the status each of them is: those of sessions, and those of delegation.
-const TABLE: [(&str, Code); 22] = [
+const TABLE: [(&str, Code); 28] = [
     ("LOGIN_NOT_LOCAL", Code::PermissionDenied),
     ("LOGIN_UNAVAILABLE", Code::FailedPrecondition),
     ("LOGIN_FAILED", Code::Unauthenticated),
@@ -37,6 +37,12 @@ const TABLE: [(&str, Code); 22] = [
     ("MAX_FANOUT", Code::FailedPrecondition),
     ("TASK_UNAVAILABLE", Code::FailedPrecondition),
     ("AGENT_ID_TAKEN", Code::FailedPrecondition),
+    ("CALLER_UNTRUSTED", Code::Unauthenticated),
+    ("TOKEN_INVALID", Code::Unauthenticated),
+    ("TOKEN_EXPIRED", Code::Unauthenticated),
+    ("TOKEN_REVOKED", Code::Unauthenticated),
+    ("PRESENTER_MISMATCH", Code::Unauthenticated),
+    ("MAX_TOKENS", Code::ResourceExhausted),
     ("OVERLOADED", Code::Unavailable),
 ];
 
@@ -162,12 +168,13 @@ const DOMAIN: &str = "attache.dev";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authority::SessionRefusal;
+    use crate::authority::{MandateRefusal, SessionRefusal};
     use crate::delegation::Refusal;
 
     #[test]
     fn every_reason_has_a_status_of_its_own_row() {
         let codes = SessionRefusal::CODES.into_iter().chain(Refusal::CODES);
+        let codes = codes.chain(MandateRefusal::CODES);
         for code in codes {
             let rows = TABLE.iter().filter(|(name, _)| *name == code).count();
             assert_eq!(rows, 1, "{code}");

@@ -24,11 +24,12 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
 
-use crate::authority::{Authority, Sessions};
+use crate::authority::{Authority, Mandates, Sessions};
 use crate::lifecycle::Shutdown;
 use crate::socket::Bound;
 
 use super::authorization;
+use super::delegation::Handovers;
 use super::guard::GuardLayer;
 use super::limits::Limits;
 use super::server::Entrance;
@@ -45,6 +46,7 @@ pub struct Services {
     reading: Reading,
     health: axum::Router,
     people: Option<People>,
+    handovers: Option<Handovers>,
 }
 
 impl Services {
@@ -62,6 +64,7 @@ impl Services {
             reading,
             health,
             people: None,
+            handovers: None,
         }
     }
 
@@ -70,6 +73,15 @@ impl Services {
     pub fn with_sessions(self, sessions: Option<Arc<Sessions>>) -> Self {
         Self {
             people: sessions.map(People::new),
+            ..self
+        }
+    }
+
+    /// The same, with mandates, where there are any.
+    #[must_use]
+    pub fn with_mandates(self, mandates: Option<Arc<Mandates>>) -> Self {
+        Self {
+            handovers: mandates.map(Handovers::new),
             ..self
         }
     }
@@ -95,6 +107,10 @@ impl Services {
         let routes = match &self.people {
             // It has a guard of its own, with few places.
             Some(people) => routes.add_service(people.service()),
+            None => routes,
+        };
+        let routes = match &self.handovers {
+            Some(handovers) => routes.add_service(handovers.service()),
             None => routes,
         };
         routes.into_axum_router()

@@ -127,6 +127,11 @@ impl People {
         self.by_email.is_empty()
     }
 
+    /// Whether one of them has this id.
+    pub fn has(&self, id: &str) -> bool {
+        self.by_email.values().any(|user| user.id.as_str() == id)
+    }
+
     /// The user of that address.
     pub fn by_email(&self, email: &Email) -> Option<&LocalUser> {
         self.by_email.get(email)

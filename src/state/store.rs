@@ -101,6 +101,9 @@ pub trait StateStore: fmt::Debug + Send + Sync {
     /// The lease of a token, alive or not.
     async fn leased(&self, token: TokenId, whose: Whose) -> Result<Lease, StateError>;
 
+    /// How many tokens of each of these grants are good now, as far as that depends on them alone.
+    async fn live_tokens(&self, grants: Vec<GrantId>) -> Result<Vec<u32>, StateError>;
+
     /// Grants below a session, a task or a grant, alive or not, parents before children. Pending ones are left out.
     async fn grants(&self, query: GrantQuery) -> Result<Vec<Grant>, StateError>;
 

@@ -24,6 +24,7 @@ mod faults;
 mod harness;
 mod headers;
 mod health;
+mod mandates;
 mod mesh;
 mod opa;
 mod paths;

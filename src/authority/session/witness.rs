@@ -86,7 +86,8 @@ fn of_session(
     }
 }
 
-fn whence(peer: Option<&Peer>, record: Record) -> Record {
+/// The record, with where it came from.
+pub(in super::super) fn whence(peer: Option<&Peer>, record: Record) -> Record {
     let ip = match peer {
         Some(Peer::Anonymous(address) | Peer::Tcp(address)) => Some(address.ip()),
         Some(Peer::Unix { .. } | Peer::Mesh(_)) | None => None,

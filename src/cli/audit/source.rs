@@ -8,8 +8,8 @@ use std::sync::Arc;
 use clap::Args;
 use tokio::runtime::{Builder, Runtime};
 
+use super::super::dial::{DialError, TlsFlags};
 use crate::audit::{JsonlTrail, SqliteTrail, Trail, TrailError};
-use crate::cli::dial::{DialError, TlsFlags};
 use crate::grpc::{AuditClient, AuditClientError};
 
 /// Where the trail is

@@ -48,7 +48,7 @@ pub struct Token(String);
 
 impl Token {
     /// From a signed text; nothing is checked here.
-    pub(crate) const fn new(text: String) -> Self {
+    pub const fn new(text: String) -> Self {
         Self(text)
     }
 

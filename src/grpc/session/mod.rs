@@ -123,7 +123,7 @@ fn until<T>(call: &Request<T>) -> Deadline {
 }
 
 /// The caller's own credential. Two of them are none, and so is one that is no handle: the asker learns no difference.
-fn credential(metadata: &MetadataMap) -> Option<Handle> {
+pub(super) fn credential(metadata: &MetadataMap) -> Option<Handle> {
     let mut values = metadata.get_all("authorization").iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return None;

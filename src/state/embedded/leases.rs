@@ -6,7 +6,7 @@ use super::desk::Work;
 use super::requests::{self, Answer};
 use super::{grants, row};
 use crate::clock::Timestamp;
-use crate::delegation::{Grant, TaskId, TokenId};
+use crate::delegation::{Grant, GrantId, TaskId, TokenId};
 use crate::state::{
     Kept, LONGEST_LEASE, Lease, Level, Limits, Refusal, Request, StateError, Whose,
 };
@@ -99,4 +99,15 @@ pub(super) fn find(work: &Work<'_>, token: &TokenId) -> Result<Option<Lease>, St
     let mut select = work.db.prepare_cached(&select)?;
     let found = select.query_row(params![work.tenant, token.as_str()], row::lease);
     Ok(found.optional()?)
+}
+
+/// How many leases of each grant live.
+pub(super) fn live(work: &Work<'_>, grants: &[GrantId]) -> Result<Vec<u32>, StateError> {
+    let count = "SELECT count(*) FROM leases WHERE tenant = ? AND \"grant\" = ? AND expires > ? AND ended IS NULL";
+    let mut count = work.db.prepare_cached(count)?;
+    let counted = grants.iter().map(|grant| {
+        let key = params![work.tenant, grant.as_str(), row::nanos(work.now)];
+        Ok(count.query_row(key, row::number)?)
+    });
+    counted.collect()
 }

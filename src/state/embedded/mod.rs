@@ -216,6 +216,10 @@ impl StateStore for Embedded {
             .await
     }
 
+    async fn live_tokens(&self, grants: Vec<GrantId>) -> Result<Vec<u32>, StateError> {
+        self.read(move |work| leases::live(work, &grants)).await
+    }
+
     async fn grants(&self, query: GrantQuery) -> Result<Vec<Grant>, StateError> {
         self.read(move |work| grants::list(work, &query)).await
     }

@@ -1,0 +1,78 @@
+//! `attache revoke`: ends a task, with every task and every grant below it. When it says so, none of their tokens is good.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::door::DoorFlags;
+use super::{CommandError, run};
+use crate::delegation::{PersonId, TaskId};
+use crate::grpc::EndedInfo;
+
+/// End a task, with everything that was delegated for it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit code: 0 ended, now or before, 1 refused or not reachable, 2 wrong use.")]
+pub(in crate::cli) struct Revoke {
+    /// The task
+    #[arg(long, value_name = "TASK")]
+    task: TaskId,
+    /// Whose task it is [default: your own]
+    #[arg(long, value_name = "ID")]
+    person: Option<PersonId>,
+    /// Why, for the record
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    reason: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    door: DoorFlags,
+}
+
+impl Revoke {
+    pub(in crate::cli) fn run(self) -> ExitCode {
+        run(self.end())
+    }
+
+    async fn end(self) -> Result<ExitCode, CommandError> {
+        let mut client = self.door.client().await?;
+        let person = self.person.as_ref().map(ToString::to_string);
+        let person = person.unwrap_or_default();
+        let ended = client
+            .revoke_task(&self.task.to_string(), &person, &self.reason)
+            .await;
+        self.print(&ended.map_err(CommandError::of_server)?);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    #[expect(clippy::print_stdout, reason = "the answer of the command")]
+    fn print(&self, ended: &EndedInfo) {
+        let EndedInfo {
+            tokens,
+            grants,
+            tasks,
+        } = ended;
+        if self.json {
+            let tasks: Vec<Value> = tasks
+                .iter()
+                .map(|(task, state)| json!({"task": task, "state": state}))
+                .collect();
+            println!(
+                "{}",
+                json!({"tokens": tokens, "grants": grants, "tasks": tasks})
+            );
+            return;
+        }
+        println!("revoked {tokens} token(s) and {grants} grant(s)");
+        for (task, state) in tasks {
+            println!("{task:24} {state}");
+        }
+    }
+}

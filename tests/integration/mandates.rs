@@ -1,0 +1,379 @@
+//! Mandates over real sockets: a person on the Unix socket or over TLS, agents over mutual TLS, a real memory and trail.
+
+use std::sync::Arc;
+
+use attache::grpc::{
+    DelegationClient, DelegationClientError, HandoverInfo, HandoverWanted, MandateRef,
+    SessionClient,
+};
+use attache::humans::{Password, PasswordHash};
+use attache::state::Handle;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use serde_json::Value;
+
+use crate::harness::mesh::{Client, SELF, doors};
+use crate::harness::pki::Authority;
+use crate::harness::{DOCUMENTS, House, Plan};
+
+const SCHEDULING: &str = "spiffe://example.org/agent/scheduling";
+const ANALYSIS: &str = "spiffe://example.org/agent/analysis";
+const OTHER: &str = "spiffe://example.org/agent/other";
+const PASSWORD: &str = "correct horse";
+
+/// People and agents of the walk: Alice is an admin.
+fn rules(state: &str) -> String {
+    let password = Password::new(PASSWORD.as_bytes().to_vec()).unwrap();
+    let hash = PasswordHash::make(&password, &mut StdRng::seed_from_u64(1)).unwrap();
+    let hash = hash.to_phc();
+    format!(
+        r#"
+mode: development
+state: {state}
+roles:
+  admin:
+    - "users/**:read"
+    - "documents/**:read"
+    - "documents/**:create"
+    - "documents/**:update"
+    - "documents/**:delete@supervised"
+    - "documents/**:purge@forbidden"
+    - "analytics/**:read"
+  viewer: ["documents/**:read"]
+humans:
+  local:
+    - {{email: alice@example.org, id: usr-alice-001, role: admin, password_hash: "{hash}"}}
+    - {{email: carol@example.org, id: usr-carol-003, role: viewer, password_hash: "{hash}"}}
+delegation:
+  issuer: https://attache.example.org
+  audience: "{DOCUMENTS}"
+  agents:
+    - {{match: "{SCHEDULING}", type: scheduling, ceiling: ["**:*"]}}
+    - {{match: "{ANALYSIS}", type: analysis, ceiling: ["**:*"]}}
+    - {{match: "{OTHER}", type: other, ceiling: ["**:*"]}}
+"#
+    )
+}
+
+/// A house with all doors, and who believes in its certificates.
+struct Mesh {
+    house: House,
+    authority: Authority,
+}
+
+impl Mesh {
+    async fn open() -> Self {
+        // In a file: what a memory without one issued within the second of its start counts as issued before.
+        Self::keeping("{embedded: state.db}").await
+    }
+
+    async fn keeping(state: &str) -> Self {
+        let authority = Authority::of("example.org");
+        let mut plan = doors(&authority, &authority.svid(SELF));
+        plan.more += &rules(state);
+        plan.rules = plan.rules.replace(
+            "  default: forbidden\n  rules:",
+            "  default: free\n  rules:",
+        );
+        let house = plan.open().await;
+        Self { house, authority }
+    }
+
+    /// A workload over `mesh`.
+    async fn agent(&self, id: &str) -> DelegationClient {
+        let client = Client::new(&self.authority, Some(self.authority.svid(id)));
+        let channel = client.connect(self.house.mesh.unwrap()).await.unwrap();
+        DelegationClient::over(channel)
+    }
+
+    /// A person on the Unix socket.
+    async fn person(&self, name: &str) -> DelegationClient {
+        let handle = self.log_in(name).await;
+        DelegationClient::over(self.house.channel.clone()).with_session(handle)
+    }
+
+    async fn log_in(&self, name: &str) -> Handle {
+        let address = self.house.dir.path().join("authz.sock");
+        let address = format!("unix:{}", address.display());
+        let mut sessions = SessionClient::connect(&address).await.unwrap();
+        let email = format!("{name}@example.org").parse().unwrap();
+        let password = Password::new(PASSWORD.as_bytes().to_vec()).unwrap();
+        let (_session, handle) = sessions
+            .log_in(&email, &password, String::new())
+            .await
+            .unwrap();
+        handle
+    }
+}
+
+/// As the walk begins: documents and analytics to the scheduling agent, for task-abc.
+fn first() -> HandoverWanted {
+    HandoverWanted {
+        spiffe_id: SCHEDULING.to_owned(),
+        agent_id: "scheduling-agent-001".to_owned(),
+        agent_type: "scheduling".to_owned(),
+        task: "task-abc".to_owned(),
+        resources: Some(vec!["documents".to_owned(), "analytics".to_owned()]),
+        further: 1,
+        ..HandoverWanted::default()
+    }
+}
+
+/// As it goes on: reading documents to the analysis agent, for a part of it.
+fn second(parent: MandateRef) -> HandoverWanted {
+    HandoverWanted {
+        parent: Some(parent),
+        spiffe_id: ANALYSIS.to_owned(),
+        agent_id: "analysis-agent-002".to_owned(),
+        agent_type: "analysis".to_owned(),
+        task: "task-abc-sub1".to_owned(),
+        resources: Some(vec!["documents".to_owned()]),
+        read_only: true,
+        ..HandoverWanted::default()
+    }
+}
+
+fn by_grant(handed: &HandoverInfo) -> MandateRef {
+    MandateRef::Grant(handed.grant.id.clone())
+}
+
+fn by_token(handed: &HandoverInfo) -> MandateRef {
+    MandateRef::Token(handed.token.as_ref().unwrap().token.clone())
+}
+
+/// The stable reason of a refusal.
+fn reason<T: std::fmt::Debug>(refused: Result<T, DelegationClientError>) -> String {
+    match refused.unwrap_err() {
+        DelegationClientError::Refused { reason, message } if reason.is_empty() => message,
+        DelegationClientError::Refused { reason, .. } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn events(records: &[Value]) -> Vec<&str> {
+    let names = records.iter().filter_map(|it| it["event_type"].as_str());
+    names
+        .filter(|name| !name.starts_with("audit.") && !name.starts_with("key."))
+        .collect()
+}
+
+async fn word(agent: &mut DelegationClient, mandate: MandateRef, what: &str) -> String {
+    let (resource, action) = what.split_once(':').unwrap();
+    let told = agent
+        .check_permission(mandate, resource, action)
+        .await
+        .unwrap();
+    match &*told.reason {
+        "" => told.result.to_owned(),
+        reason => format!("{} ({reason})", told.result),
+    }
+}
+
+#[tokio::test]
+async fn a_person_s_authority_reaches_two_agents_and_dies_with_the_task() {
+    // A13, A2, A3, A4, A6
+    let mesh = Mesh::open().await;
+    let mut alice = mesh.person("alice").await;
+    let scheduled = alice.delegate(first()).await.unwrap();
+    assert_eq!(
+        scheduled.grant.chain,
+        ["usr-alice-001", "scheduling-agent-001"]
+    );
+    let mut scheduling = mesh.agent(SCHEDULING).await;
+    for (what, expected) in [
+        ("documents:read", "allowed"),
+        (
+            "documents:delete",
+            "supervised (the operation needs a human's approval)",
+        ),
+        ("users:read", "denied (not in scoped resources)"),
+    ] {
+        let told = word(&mut scheduling, by_token(&scheduled), what).await;
+        assert!(
+            told.starts_with(expected.split(' ').next().unwrap()),
+            "{what}: {told}"
+        );
+        if expected.starts_with("denied") {
+            assert_eq!(told, expected);
+        }
+    }
+    let analysed = scheduling.delegate(second(by_token(&scheduled))).await;
+    let analysed = analysed.unwrap();
+    assert_eq!(
+        analysed.grant.chain,
+        [
+            "usr-alice-001",
+            "scheduling-agent-001",
+            "analysis-agent-002"
+        ]
+    );
+    assert_eq!(analysed.grant.permissions, ["documents/**:read"]);
+    let mut analysis = mesh.agent(ANALYSIS).await;
+    let told = word(&mut analysis, by_token(&analysed), "documents:read").await;
+    assert_eq!(told, "allowed");
+    let told = word(&mut analysis, by_token(&analysed), "documents:update").await;
+    assert_eq!(told, "denied (attenuated to read-only)");
+
+    let ended = alice.revoke_task("task-abc", "", "done").await.unwrap();
+    assert_eq!((ended.tokens, ended.grants), (2, 2));
+    assert_eq!(
+        ended.tasks,
+        [
+            ("task-abc".to_owned(), "revoked".to_owned()),
+            ("task-abc-sub1".to_owned(), "cascaded".to_owned())
+        ]
+    );
+    // A12, D21
+    let told = word(&mut analysis, by_token(&analysed), "documents:read").await;
+    assert!(told.starts_with("denied"), "{told}");
+    // T49
+    let again = alice.revoke_task("task-abc", "", "done").await.unwrap();
+    assert_eq!((again.tokens, again.grants), (0, 0));
+
+    let records = mesh.house.close().await;
+    assert_eq!(
+        events(&records),
+        [
+            "human.login",
+            "task.created",
+            "agent.delegated",
+            "token.issued",
+            "permission.check",
+            "permission.check",
+            "permission.denied",
+            "task.created",
+            "agent.subdelegated",
+            "token.issued",
+            "permission.check",
+            "permission.denied",
+            "task.revoked",
+            "permission.denied",
+            "task.revoked",
+        ]
+    );
+    let handed = records
+        .iter()
+        .find(|it| it["event_type"] == "agent.subdelegated")
+        .unwrap();
+    assert_eq!(handed["actor"]["id"], "scheduling-agent-001");
+    assert_eq!(handed["actor"]["spiffe_id"], SCHEDULING);
+    assert_eq!(handed["subject"]["id"], "usr-alice-001");
+    assert_eq!(handed["agent"]["id"], "analysis-agent-002");
+    assert_eq!(handed["task"]["path"][1], "task-abc-sub1");
+    assert_eq!(handed["delegation_chain"].as_array().unwrap().len(), 3);
+    // T50: nothing that was written down holds a token.
+    let all = serde_json::to_string(&records).unwrap();
+    for handed in [&scheduled, &analysed] {
+        let token = handed.token.as_ref().unwrap().token.expose();
+        assert!(!all.contains(token.rsplit('.').next().unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn an_agent_claims_and_renews_its_own_tokens_and_nobody_else_does() {
+    // T24
+    let mesh = Mesh::open().await;
+    let mut alice = mesh.person("alice").await;
+    let wanted = HandoverWanted {
+        claim: true,
+        ..first()
+    };
+    let handed = alice.delegate(wanted).await.unwrap();
+    assert!(handed.token.is_none());
+    let grant = &handed.grant.id;
+    let mut scheduling = mesh.agent(SCHEDULING).await;
+    let one = scheduling.mint(grant, "", None).await.unwrap();
+    let two = scheduling.mint(grant, DOCUMENTS, None).await.unwrap();
+    assert_ne!(one.jti, two.jti);
+    let elsewhere = "spiffe://example.org/svc/elsewhere";
+    assert_eq!(
+        reason(scheduling.mint(grant, elsewhere, None).await),
+        "AUDIENCE_NOT_ALLOWED"
+    );
+    // Who may know of it is told that it is another's; who may not, that there is none.
+    assert_eq!(
+        reason(alice.mint(grant, "", None).await),
+        "DELEGATION_NOT_ALLOWED"
+    );
+    let mut analysis = mesh.agent(ANALYSIS).await;
+    assert_eq!(reason(analysis.mint(grant, "", None).await), "NOT_FOUND");
+    let mut carol = mesh.person("carol").await;
+    assert_eq!(reason(carol.mint(grant, "", None).await), "NOT_FOUND");
+    // A token in somebody else's hands hands nothing on.
+    let stolen = second(MandateRef::Token(one.token.clone()));
+    assert_eq!(
+        reason(analysis.delegate(stolen).await),
+        "PRESENTER_MISMATCH"
+    );
+    let ended = alice.revoke_task("task-abc", "", "").await.unwrap();
+    assert_eq!(ended.tokens, 2);
+    assert_eq!(
+        reason(scheduling.mint(grant, "", None).await),
+        "PARENT_INACTIVE"
+    );
+    let records = mesh.house.close().await;
+    let names = events(&records);
+    for event in ["token.issued", "token.renewed", "token.rejected"] {
+        let count = names.iter().filter(|it| **it == event).count();
+        assert_eq!(count, 1, "{event} in {names:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_begins_before_anything_is_handed_on_for_it() {
+    // D20
+    let mesh = Mesh::open().await;
+    let mut alice = mesh.person("alice").await;
+    let root = alice.create_task("task-abc", "", "", "the walk").await;
+    let root = root.unwrap();
+    assert_eq!((&*root.owner, &*root.state), ("usr-alice-001", "active"));
+    assert_eq!(
+        reason(alice.create_task("task-abc", "", "", "").await),
+        "TASK_UNAVAILABLE"
+    );
+    let handed = alice.delegate(first()).await.unwrap();
+    let mut scheduling = mesh.agent(SCHEDULING).await;
+    let part = scheduling
+        .create_task("part", "", &handed.grant.id, "")
+        .await;
+    let part = part.unwrap();
+    assert_eq!(part.path, ["task-abc", "part"]);
+    assert_eq!(part.owner, "scheduling-agent-001");
+    // Nobody names a task of another person, and nobody but its beginner and those above ends one.
+    let mut carol = mesh.person("carol").await;
+    assert_eq!(
+        reason(carol.revoke_task("part", "usr-alice-001", "").await),
+        "NOT_FOUND"
+    );
+    let mut analysis = mesh.agent(ANALYSIS).await;
+    for task in ["part", "no-such-task"] {
+        assert_eq!(
+            reason(analysis.revoke_task(task, "usr-alice-001", "").await),
+            "NOT_FOUND"
+        );
+    }
+    let ended = scheduling.revoke_task("part", "usr-alice-001", "").await;
+    assert_eq!(ended.unwrap().tasks.len(), 1);
+    assert_eq!(
+        reason(
+            scheduling
+                .revoke_task("task-abc", "usr-alice-001", "")
+                .await
+        ),
+        "NOT_FOUND"
+    );
+}
+
+#[tokio::test]
+async fn without_issuer_or_state_there_are_no_mandates() {
+    let whole = rules("memory");
+    for plan in [
+        whole.replace("  issuer: https://attache.example.org\n", ""),
+        whole.replace("state: memory\n", ""),
+    ] {
+        let house = Plan::with(&plan).open().await;
+        let mut client = DelegationClient::over(house.channel.clone());
+        let refused = reason(client.delegate(first()).await);
+        assert!(refused.contains("needs `delegation.issuer`"), "{refused}");
+    }
+}
