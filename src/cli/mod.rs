@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod demo;
 mod dial;
 mod eval;
 mod hash_password;
@@ -39,6 +40,7 @@ enum Command {
     Eval(Box<eval::Eval>),
     /// Work on an audit trail
     Audit(Box<audit::Audit>),
+    Demo(demo::Demo),
     /// Ask a running instance whether it serves (for probes)
     Health(health::Health),
     /// Make the hash of a password for `humans.local`
@@ -87,6 +89,7 @@ impl Cli {
             Command::Login(command) => command.run(),
             Command::Logout(command) => command.run(),
             Command::WhoAmI(command) => command.run(),
+            Command::Demo(command) => command.run(),
             Command::Delegate(command) => command.run(),
             Command::Token(command) => command.run(),
             Command::Revoke(command) => command.run(),
