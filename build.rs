@@ -40,8 +40,8 @@ fn attache() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "attache/v1/audit.proto",
         "attache/v1/authorization.proto",
-        "attache/v1/session.proto",
         "attache/v1/delegation.proto",
+        "attache/v1/session.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is set by cargo")?);

@@ -24,7 +24,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["clock", "identity", "pattern", "permission", "text"],
     ),
     // Capabilities: vocabulary, never each other.
-    ("policy", &["clock", "identity", "permission", "text"]),
+    (
+        "policy",
+        &["clock", "delegation", "identity", "permission", "text"],
+    ),
     ("audit", &["clock", "identity", "permission"]),
     ("state", &["clock", "delegation", "identity"]),
     ("keys", &["clock", "delegation"]),
@@ -115,7 +118,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustls", &["policy", "tls"]),
     ("tokio_rustls", &["tls"]),
     ("pem", &["identity", "keys"]),
-    ("quick_cache", &["identity", "keys", "policy"]),
+    ("quick_cache", &["authority", "identity", "keys", "policy"]),
     ("serde_saphyr", &["config", "policy"]),
     ("tracing_appender", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),

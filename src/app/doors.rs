@@ -73,8 +73,8 @@ impl Behind {
     fn open_ext_authz(&self, sockets: &[Bound]) -> std::io::Result<Vec<End>> {
         let server = ExtAuthzServer::new(Arc::clone(&self.authority), self.limits.clone())
             .with_sessions(self.sessions.clone())
-            .reading(self.reading.clone())
-            .with_mandates(self.mandates.clone());
+            .with_mandates(self.mandates.clone())
+            .reading(self.reading.clone());
         let mut ends = Vec::new();
         for number in 0..self.limits.workers {
             let shared = worker::share(sockets)?;

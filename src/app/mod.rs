@@ -31,12 +31,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{self, AuditError, Origin, Trail, TrailError, WriterHandle};
-use crate::authority::{Authority, Mandates, Metrics, Rules, Sessions};
+use crate::authority::{Authority, Mandates, Metrics, Rules, Sessions, Tokens};
 use crate::clock::Clock;
 use crate::config::{Config, Fixed, Mode};
 use crate::grpc::{Reading, Services, health_routes};
 use crate::http::{Health, serve_health};
-use crate::keys::{Keyring, KeysError};
+use crate::keys::{Keyring, KeysError, Verifier};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::policy::{EngineKind, Judge, LoadError, Proof, Source};
 use crate::socket::{Address, BindError, Bound, SocketFile};
@@ -206,14 +206,28 @@ impl App {
         let judge = judge(source, &fixed, &mut registry);
         judge.report_to(circuit_witness(auditor.clone(), notices.clone()));
         let metrics = Metrics::new(&mut registry);
-        let authority = Arc::new(Authority::new(
+        let store = sessions::open(&fixed, &clock)?;
+        let issuer = rules.delegation.limits.issuer.is_some();
+        let kept = store.as_ref().filter(|_| issuer);
+        let keyring = match kept {
+            Some(_) => Some(keys::open(&fixed, &*clock, &auditor).await?),
+            None => {
+                tracing::info!("nothing can be handed on: that needs delegation.issuer and state");
+                None
+            }
+        };
+        let tokens = kept.zip(keyring.clone()).map(|(store, keyring)| {
+            let verifier = Verifier::new(keyring, REMEMBERED_TOKENS);
+            Tokens::new(verifier, Arc::clone(store))
+        });
+        let authority = Authority::new(
             Arc::new(rules),
             judge.engine(),
             auditor.clone(),
             Arc::clone(&clock),
             metrics,
-        ));
-        let store = sessions::open(&fixed, &clock)?;
+        );
+        let authority = Arc::new(authority.with_tokens(tokens));
         let sessions = store.as_ref().map(|store| {
             let rng = rand::make_rng();
             Arc::new(Sessions::new(
@@ -222,15 +236,7 @@ impl App {
                 rng,
             ))
         });
-        let issuer = authority.rules().delegation.limits.issuer.is_some();
         let kept = sessions.as_ref().zip(store).filter(|_| issuer);
-        let keyring = match kept {
-            Some(_) => Some(keys::open(&fixed, &*clock, &auditor).await?),
-            None => {
-                tracing::info!("nothing can be handed on: that needs delegation.issuer and state");
-                None
-            }
-        };
         let mandates = kept
             .zip(keyring.clone())
             .map(|((sessions, store), keyring)| {
@@ -536,4 +542,6 @@ fn lines(errors: &[LoadError]) -> String {
     lines.join("\nerror: ")
 }
 
+/// Bytes of tokens whose signature is remembered: some 2000 of them.
+const REMEMBERED_TOKENS: u64 = 4 * 1024 * 1024;
 const PROBE_GRACE: Duration = Duration::from_secs(1);

@@ -16,9 +16,11 @@ use super::findings::Findings;
 use super::question::Question;
 use crate::audit::{
     self, Actor, AuditError, Destination, Detail, Details, EventType, Http, Policy, Record, Source,
-    Text,
+    Subject, Text,
 };
 use crate::clock::Timestamp;
+use crate::delegation::Mandate;
+use crate::delegation::token::Claims;
 use crate::identity::{Asker, Peer};
 use crate::operation::Mode;
 use crate::permission::{Reason, Standing};
@@ -85,6 +87,7 @@ impl<'a> Attempt<'a> {
             },
             tier: self.findings.tier,
             mode: self.findings.mode,
+            mandate: self.findings.mandate.clone(),
         };
         let record = self.record(&decision, Some(self.started.elapsed()));
         if let Err(error) = self.authority.audit.settle(record, until).await {
@@ -113,10 +116,10 @@ impl<'a> Attempt<'a> {
             asker,
             host,
             path,
-            caller,
             destination,
             operation,
-            standing,
+            mandate,
+            presented,
             verdict,
             ..
         } = &self.findings;
@@ -131,15 +134,16 @@ impl<'a> Attempt<'a> {
             Outcome::Allow(_) => None,
             Outcome::Deny(denial) => Some(denial),
         };
-        let actor = match (caller, standing) {
-            (None, _) => Actor::Unknown,
-            (Some(caller), Some(Standing::OrphanAgent)) => Actor::Agent(caller.clone()),
-            (Some(caller), _) => Actor::Workload(caller.clone()),
-        };
         let http = self.question.and_then(|it| it.http.as_ref());
         let policy_words = verdict.as_ref().and_then(|it| it.reason.as_deref());
         let shadowed = decision.mode == Mode::Shadow;
         Record {
+            subject: mandate.as_ref().map(subject),
+            delegation_chain: mandate.as_ref().map(chain).unwrap_or_default(),
+            mandate: presented.as_deref().map(|it| Box::new(used(it))),
+            audience: presented
+                .as_ref()
+                .map(|it| Text::from(it.audience.as_str())),
             action: operation.as_ref().map(|it| it.action.clone()),
             resource: operation.as_ref().map(|it| it.resource.clone()),
             target: operation.as_ref().and_then(|it| it.target.clone()),
@@ -194,8 +198,30 @@ impl<'a> Attempt<'a> {
                 } else {
                     result
                 },
-                actor,
+                self.actor(),
             )
+        }
+    }
+
+    /// Who asked, as far as that is established: by a token that was accepted, or by the connection.
+    fn actor(&self) -> Actor {
+        let Findings {
+            caller,
+            mandate,
+            standing,
+            ..
+        } = &self.findings;
+        let Some(caller) = caller else {
+            return Actor::Unknown;
+        };
+        match mandate.as_ref().map(|it| (it, it.agent())) {
+            Some((_, Some(agent))) => Actor::Delegate {
+                agent_id: Text::from(agent.agent_id.shared()),
+                spiffe_id: agent.spiffe_id.clone(),
+            },
+            Some((mandate, None)) => Actor::Person(Text::from(mandate.person().shared())),
+            None if *standing == Some(Standing::OrphanAgent) => Actor::Agent(caller.clone()),
+            None => Actor::Workload(caller.clone()),
         }
     }
 
@@ -213,18 +239,28 @@ impl<'a> Attempt<'a> {
     }
 
     fn details(&self) -> Details {
+        let mut details = Details::default();
         let ignored = &self.findings.ignored_extensions;
-        if ignored.is_empty() {
-            return Details::default();
+        if !ignored.is_empty() {
+            let names = ignored.iter().map(|name| Text::from(name.as_str()));
+            details = details.with("ignored_extensions", Detail::List(names.collect()));
         }
-        let names = ignored.iter().map(|name| Text::from(name.as_str()));
-        Details::default().with("ignored_extensions", Detail::List(names.collect()))
+        if let Some(fault) = self.findings.token_fault {
+            details = details.with("token_fault", Text::fixed(fault));
+        }
+        details
     }
 
     fn source(&self) -> Option<Source> {
         let ip = self.question.and_then(|it| it.source_ip);
         let ip: Option<IpAddr> = ip.and_then(|ip| ip.parse().ok());
-        let spiffe_id = self.findings.hop.clone();
+        let direct = |mandate: &&Mandate| mandate.agent().is_none();
+        let gateway = match self.findings.mandate.as_ref().filter(direct) {
+            Some(_person) => self.findings.caller.clone(),
+            None => None,
+        };
+        // Who passed the request on: for a person, the gateway that speaks for them.
+        let spiffe_id = self.findings.hop.clone().or(gateway);
         (ip.is_some() || spiffe_id.is_some()).then_some(Source { ip, spiffe_id })
     }
 }
@@ -244,6 +280,7 @@ impl Drop for Attempt<'_> {
             )),
             tier: self.findings.tier,
             mode: Mode::Enforce,
+            mandate: None,
             shaping: None,
         };
         let record = self.record(&decision, None);
@@ -262,8 +299,51 @@ fn unrecorded(decision: &Decision, error: &AuditError) -> Decision {
         outcome: Outcome::Deny(Denial::because(Reason::AuditUnavailable, detail)),
         mode: Mode::Enforce,
         shaping: None,
+        mandate: decision.mandate.clone(),
         id: decision.id,
         tier: decision.tier,
+    }
+}
+
+fn subject(mandate: &Mandate) -> Subject {
+    Subject {
+        id: Text::from(mandate.person().shared()),
+        role: Some(Text::from(mandate.role.shared())),
+    }
+}
+
+fn chain(mandate: &Mandate) -> Vec<Text> {
+    let chain = &mandate.claims.chain;
+    let agents = chain.agents.iter().map(|agent| agent.agent_id.shared());
+    let names = std::iter::once(chain.person.shared()).chain(agents);
+    names.map(Text::from).collect()
+}
+
+/// What a token names that was signed by us. Not its text, which nobody needs to find it.
+fn used(claims: &Claims) -> audit::Mandate {
+    let lease = claims.lease.as_ref();
+    let task = lease.and_then(|lease| {
+        Some(audit::Task {
+            id: Text::from(lease.tasks.last()?.shared()),
+            path: lease
+                .tasks
+                .iter()
+                .map(|task| Text::from(task.shared()))
+                .collect(),
+        })
+    });
+    let grant = lease.and_then(|lease| lease.grants.last());
+    let parent = lease.and_then(|lease| lease.parent.as_ref());
+    audit::Mandate {
+        agent: claims.chain.actor().map(|agent| audit::Agent {
+            id: Text::from(agent.agent_id.shared()),
+            agent_type: Text::from(agent.agent_type.shared()),
+        }),
+        session_id: Some(Text::from(claims.session.shared())),
+        grant_id: grant.map(|grant| Text::from(grant.shared())),
+        jti: Some(Text::from(claims.id.shared())),
+        parent_jti: parent.map(|parent| Text::from(parent.shared())),
+        task,
     }
 }
 

@@ -1,5 +1,5 @@
 //! One Check, from question to decision, in a fixed order: may this proxy ask, who is the caller, which operation is it,
-//! what does the caller hold, which tier applies, what does policy say. The last three (`weigh`, then `rule`) are the law
+//! on whose behalf, what does the caller hold, which tier applies, what does policy say. The last three (`weigh`, then `rule`) are the law
 //! for inquiries too.
 
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ use super::findings::{Findings, Unjudged};
 use super::metrics::Metrics;
 use super::question::{HttpRequest, Question};
 use super::rules::Rules;
+use super::tokens::{self, Shown, Tokens};
 use crate::audit::Auditor;
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{Asker, Caller, CallerError, Claims, Peer, Pep, SpiffeId, Svid};
@@ -37,6 +38,7 @@ pub struct Authority {
     pub(super) audit: Auditor,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
+    tokens: Option<Tokens>,
 }
 
 impl Authority {
@@ -55,7 +57,14 @@ impl Authority {
             audit,
             clock,
             metrics,
+            tokens: None,
         }
+    }
+
+    /// The same, with what tokens are looked at with. Without, every request that carries one is denied.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Option<Tokens>) -> Self {
+        Self { tokens, ..self }
     }
 
     /// The tables in force.
@@ -160,6 +169,13 @@ impl Authority {
         } = caller?;
         found.hop = hop;
         found.caller = Some(caller.clone());
+        let shown = Shown {
+            http,
+            caller: &caller,
+            now,
+            deadline,
+        };
+        let mandate = tokens::mandate(self.tokens.as_ref(), rules, &shown, found).await?;
         let operation = operation?;
 
         let structural = weigh(
@@ -179,13 +195,24 @@ impl Authority {
                 path: &path,
                 query,
                 tier: structural.tier(),
+                delegated: mandate.is_some(),
                 now,
             };
+            // C14: no verdict outlives what it rests on.
+            let ends = [
+                svid.and_then(|svid| end_of(&svid, now)),
+                mandate
+                    .as_ref()
+                    .and_then(|it| moment(it.claims.expires, now)),
+            ];
             let terms = Terms {
                 ttl: operation.cache_ttl,
-                not_after: svid.and_then(|svid| end_of(&svid, now)),
+                not_after: ends.into_iter().flatten().min(),
             };
-            let input = input(rules, question, http, operation, &known)?;
+            let input = Input {
+                mandate,
+                ..input(rules, question, http, operation, &known)?
+            };
             Some(Query {
                 input: Arc::new(input),
                 deadline,
@@ -208,15 +235,11 @@ impl Authority {
             None => PolicyAnswer::NotAsked,
         };
         match decide(structural, answer, Approval::None) {
-            Ruling::Allow { tier } => Ok(Permit {
-                subject: caller.clone(),
-                caller,
-                tier,
-            }),
+            Ruling::Allow { tier } => Ok(Permit { caller, tier }),
             Ruling::Supervise => Err(Denial::bare(Reason::ApprovalRequired)),
             Ruling::Deny(reason) => Err(Denial {
                 reason,
-                detail: found.policy_words(),
+                detail: found.words(),
             }),
         }
     }
@@ -262,7 +285,8 @@ impl Authority {
     }
 }
 
-/// What attache's own rules say of an operation: the caller's standing and the tier, noted as they are found.
+/// What attache's own rules say of an operation: the caller's standing, by the mandate that was found if there is one, and
+/// the tier; noted as they are found.
 pub(super) fn weigh(
     rules: &Rules,
     caller: &SpiffeId,
@@ -270,14 +294,20 @@ pub(super) fn weigh(
     action: &Action,
     found: &mut Findings,
 ) -> Structural {
-    let is_agent = rules.agents.contains(caller);
-    let standing = if is_agent {
-        Standing::OrphanAgent
-    } else {
-        Standing::Holds(rules.workloads.effective(caller, resource, action))
+    let standing = match &found.mandate {
+        Some(mandate) => {
+            let (roles, registry) = (&rules.roles, &rules.delegation.registry);
+            let standing = mandate.standing(resource, action, roles, registry);
+            if standing.tier() == Tier::Absent {
+                found.withheld = mandate.withheld(resource, action, roles, registry);
+            }
+            standing
+        }
+        None if rules.agents.contains(caller) => Standing::OrphanAgent,
+        None => Standing::Holds(rules.workloads.effective(caller, resource, action)),
     };
     let mut table = rules.tiers.tier_of(resource, action);
-    if is_agent {
+    if matches!(standing, Standing::OrphanAgent | Standing::Delegated(_)) {
         table = table.max(agents_tier(resource, action));
     }
     let structural = Structural::new(standing, table);
@@ -289,7 +319,12 @@ pub(super) fn weigh(
 
 /// When a certificate that is valid `now` ends, on the clock that nobody sets.
 pub(super) fn end_of(svid: &Svid, now: Timestamp) -> Option<Instant> {
-    Instant::now().checked_add(svid.not_after.since(now))
+    moment(svid.not_after, now)
+}
+
+/// When it will be `then`, on that clock; at once where that is past `now`.
+fn moment(then: Timestamp, now: Timestamp) -> Option<Instant> {
+    Instant::now().checked_add(then.since(now))
 }
 
 /// As what a peer is trusted to name callers.
@@ -388,6 +423,8 @@ struct Known<'a> {
     path: &'a NormalPath<'a>,
     query: Option<&'a str>,
     tier: Tier,
+    /// Whether the request carries a token, which nobody else is shown.
+    delegated: bool,
     now: Timestamp,
 }
 
@@ -435,7 +472,9 @@ fn input(
                 query: known.query,
                 body: &body,
             };
-            let envoy = envoy::input(names, question, http, &asked)?;
+            let token = rules.delegation.showing.header;
+            let hidden = known.delegated.then(|| token.as_str());
+            let envoy = envoy::input(names, question, http, &asked, hidden)?;
             Some(Box::new(envoy))
         }
     };
@@ -454,6 +493,7 @@ fn input(
             .target
             .or_else(|| known.destination.cloned())
             .or_else(|| operation.resource.spiffe_id()),
+        mandate: None,
         action: operation.action,
         resource: operation.resource,
         tier: known.tier,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ulid::Ulid;
 
 use crate::clock::Timestamp;
+use crate::delegation::Mandate;
 use crate::identity::SpiffeId;
 use crate::operation::Mode;
 use crate::permission::{Reason, Tier};
@@ -26,6 +27,8 @@ pub struct Decision {
     pub tier: Option<Tier>,
     /// Whether the outcome binds; in shadow mode the proxy is told to let the request pass, whatever was decided.
     pub mode: Mode,
+    /// On whose behalf the request was made; absent where the caller acts on its own account, or its token was refused.
+    pub mandate: Option<Mandate>,
     /// What policy asks of the answer, where the outcome is policy's own: a permit, or its denial.
     pub shaping: Option<Arc<Shaping>>,
 }
@@ -39,13 +42,11 @@ pub enum Outcome {
     Deny(Denial),
 }
 
-/// Why a request may proceed, and for whom.
+/// Why a request may proceed.
 #[derive(Debug, Clone)]
 pub struct Permit {
     /// The workload that called.
     pub caller: SpiffeId,
-    /// On whose behalf; the caller itself where it acts on its own account.
-    pub subject: SpiffeId,
     /// The tier the operation has for this caller.
     pub tier: Tier,
 }

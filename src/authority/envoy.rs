@@ -1,7 +1,7 @@
 //! The request in the words of opa-envoy-plugin, for policies that were written for it.
 //!
 //! The path is the canonical one (the host is as the client wrote it), names that only attache may use are
-//! left out of the headers, and what can be read in more than one way refuses the request. Where configuration declares
+//! left out of the headers, as is an accepted token, and what can be read in more than one way refuses the request. Where configuration declares
 //! as context what policy reads, everything that differs between two requests that are alike is left out, so that an
 //! answer can serve both.
 
@@ -22,12 +22,13 @@ pub(super) struct Asked<'a> {
     pub(super) body: &'a Body<'a>,
 }
 
-/// Builds the words, or refuses a request that they can't be found for.
+/// Builds the words, or refuses a request that they can't be found for. The header of the name `hidden` is not among them.
 pub(super) fn input(
     names: &ContextNames,
     question: &Question<'_>,
     http: &HttpRequest<'_>,
     asked: &Asked<'_>,
+    hidden: Option<&str>,
 ) -> Result<EnvoyInput, Denial> {
     let lasting = names.declares();
     let query = asked.query.unwrap_or_default();
@@ -41,7 +42,7 @@ pub(super) fn input(
         None => asked.path.as_str().to_owned(),
         Some(query) => format!("{}?{query}", asked.path),
     };
-    let headers = headers(http, &target, lasting)?;
+    let headers = headers(http, &target, lasting, hidden)?;
     let mut attributes = match question.attributes {
         Some(told) => told.to_json(),
         None => Map::new(),
@@ -75,11 +76,13 @@ fn headers(
     http: &HttpRequest<'_>,
     target: &str,
     lasting: bool,
+    hidden: Option<&str>,
 ) -> Result<Map<String, Json>, Denial> {
     let mut headers = Map::new();
     for (name, value) in http.headers.iter() {
         let traces = TRACES.contains(&name) || name.starts_with("x-b3-");
-        if name.starts_with("x-attache-") || (lasting && traces) {
+        let ours = name.starts_with("x-attache-") || name == "attache-token";
+        if ours || Some(name) == hidden || (lasting && traces) {
             continue;
         }
         let value = std::str::from_utf8(value).map_err(|_not_utf8| {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::delegation::token::Claims;
+use crate::delegation::{Mandate, Withheld};
 use crate::identity::{Asker, SpiffeId};
 use crate::operation::{Mode, Operation, Unresolved};
 use crate::permission::{Action, Resource, Standing, Tier};
@@ -28,6 +30,14 @@ pub struct Findings {
     pub ignored_extensions: Vec<String>,
     /// What the request is.
     pub operation: Option<Named>,
+    /// What a token says that was signed by us, whether or not it was accepted.
+    pub presented: Option<Arc<Claims>>,
+    /// What is wrong with a token that is none of ours for this service and time, as a word for records.
+    pub token_fault: Option<&'static str>,
+    /// On whose behalf the caller acts, by a token that was accepted.
+    pub mandate: Option<Mandate>,
+    /// What keeps the operation from the one who acts by a mandate.
+    pub withheld: Option<Withheld>,
     /// On what ground the caller asks.
     pub standing: Option<Standing>,
     /// What the tier table says.
@@ -95,6 +105,12 @@ impl Findings {
         });
     }
 
+    /// Why it is refused, beyond the code: what withholds the operation, else what policy said.
+    pub(super) fn words(&self) -> Option<String> {
+        let withheld = self.withheld.as_ref().map(ToString::to_string);
+        withheld.or_else(|| self.policy_words())
+    }
+
     /// The policy's own words, or what kept it from speaking.
     pub(super) fn policy_words(&self) -> Option<String> {
         let said = self.verdict.as_ref().and_then(|it| it.reason.as_deref());
@@ -114,7 +130,17 @@ impl Findings {
         let permission = self.standing.map(|standing| match standing {
             Standing::OrphanAgent => "the caller is an agent and carries no delegation".to_owned(),
             Standing::Holds(Tier::Absent) => "the caller holds none for this".to_owned(),
+            Standing::Delegated(Tier::Absent) | Standing::Person(Tier::Absent) => {
+                let withheld = self.withheld.as_ref().map(ToString::to_string);
+                withheld.unwrap_or_default()
+            }
             Standing::Holds(tier) => format!("held as {tier}"),
+            Standing::Delegated(tier) => format!("delegated as {tier}"),
+            Standing::Person(_) => "held by the person, who acts directly".to_owned(),
+        });
+        let behalf = self.mandate.as_ref().map(|it| {
+            let names: Vec<_> = it.claims.chain.names().collect();
+            format!("{}, by a token", names.join(" → "))
         });
         let policy = self.verdict.as_ref().map(verdict_words);
         [
@@ -122,6 +148,7 @@ impl Findings {
             ("request", request),
             ("route", self.operation.as_ref().map(Named::words)),
             ("caller", self.caller.as_ref().map(ToString::to_string)),
+            ("on behalf of", behalf),
             ("permission", permission),
             (
                 "tier",

@@ -1,5 +1,5 @@
-//! Where decisions are made: takes a [`Question`], asks identity, routes, permissions, tiers and policy in that order,
-//! leaves a record of the outcome, and answers with a [`Decision`]. An [`Inquiry`] names the operation itself, takes the
+//! Where decisions are made: takes a [`Question`], asks identity, routes, [`Tokens`], permissions, tiers and policy in that
+//! order, leaves a record of the outcome, and answers with a [`Decision`]. An [`Inquiry`] names the operation itself, takes the
 //! same way from permissions on, and is answered with an [`AuthzDecision`]. Programs see [`AuthorizationProvider`].
 //!
 //! People open [`Sessions`] here, and [`Mandates`] hand their authority to agents and take it back.
@@ -22,6 +22,7 @@ mod question;
 mod reading;
 mod rules;
 mod session;
+mod tokens;
 
 pub use check::Authority;
 pub use decision::{Decision, DecisionId, Denial, Outcome, Permit};
@@ -40,5 +41,7 @@ pub use question::{Attributes, HeaderProblem, Headers, HttpRequest, Question};
 pub use reading::Reader;
 pub use rules::{ContextNames, Rules};
 pub use session::{LONGEST_SESSION_CALL, Login, Opened, SessionRefusal, Sessions};
+
+pub use tokens::Tokens;
 
 pub use crate::policy::{Deadline, Shaping};

@@ -411,6 +411,8 @@ impl Raw {
             let path = format!("delegation.agents[{at}].match");
             (path, &it.agents)
         });
+        let gateways = self.delegation.gateways.iter().enumerate();
+        let gateways = gateways.map(|(at, it)| (format!("delegation.gateways[{at}]"), it));
         let workloads = self.workloads.0.iter().enumerate();
         let workloads = workloads.map(|(at, it)| (format!("workloads[{at}].match"), &it.callers));
         let hops = self.identity.xfcc_hops.iter().enumerate();
@@ -424,6 +426,7 @@ impl Raw {
         });
         agents
             .chain(delegates)
+            .chain(gateways)
             .chain(workloads)
             .chain(hops)
             .chain(readers)

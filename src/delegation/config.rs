@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::delegate::{HARD_DEPTH, Limits};
 use super::grant::Audience;
 use super::registry::Registry;
+use crate::identity::{SpiffeId, SpiffePattern};
 use crate::permission::AgentList;
 
 /// How authority may be handed on. `K` is the section `keys`, which another room reads.
@@ -29,8 +30,37 @@ pub struct Config<K = ()> {
     pub max_fanout: u32,
     /// Which workloads may be delegated to, as what.
     pub agents: Registry,
+    /// The header of a request that carries the token.
+    pub token_header: TokenHeader,
+    /// How long past its end a token is accepted, for clocks that differ; at most 30 s.
+    #[serde(with = "humantime_serde")]
+    pub clock_skew: Duration,
+    /// Which workloads may show the token that was made for them and a person. Empty: none.
+    pub gateways: Vec<SpiffePattern>,
     /// The keys that tokens are signed with.
     pub keys: K,
+}
+
+/// The header of a request that carries the token. Exactly one is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenHeader {
+    /// `authorization`, with the scheme `Bearer` (RFC 6750 section 2.1). It reaches the service.
+    #[default]
+    Authorization,
+    /// `attache-token`, the token alone: for services that need `authorization` for themselves. It does not reach them.
+    AttacheToken,
+}
+
+/// How a token is to be shown. Reloads live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Showing {
+    /// In which header.
+    pub header: TokenHeader,
+    /// How long past its end it is accepted.
+    pub skew: Duration,
+    /// Which workloads may show a person's own.
+    pub gateways: Vec<SpiffePattern>,
 }
 
 /// What the section comes to. Reloads live; what was delegated before obeys the new ceilings from then on.
@@ -42,11 +72,14 @@ pub struct Settings {
     pub session_ttl: Duration,
     /// Which workloads may be delegated to.
     pub registry: Registry,
+    /// How tokens are to be shown.
+    pub showing: Showing,
 }
 
 const LONGEST_TOKEN: Duration = Duration::from_secs(300);
 const LONGEST_SESSION: Duration = Duration::from_secs(24 * 60 * 60);
 const MOST_FANOUT: u32 = 1000;
+const MOST_SKEW: Duration = Duration::from_secs(30);
 
 impl<K: Default> Default for Config<K> {
     fn default() -> Self {
@@ -58,6 +91,9 @@ impl<K: Default> Default for Config<K> {
             max_depth: 4,
             max_fanout: 16,
             agents: Registry::default(),
+            token_header: TokenHeader::default(),
+            clock_skew: Duration::ZERO,
+            gateways: Vec::new(),
             keys: K::default(),
         }
     }
@@ -104,6 +140,11 @@ impl<K> Config<K> {
             "max_fanout",
             "out of range; write 1 to 1000",
         );
+        refuse(
+            self.clock_skew > MOST_SKEW,
+            "clock_skew",
+            "out of range; write 0s to 30s",
+        );
         problems
     }
 
@@ -124,6 +165,15 @@ impl<K> Config<K> {
                     let path = format!("delegation.agents[{at}].may_delegate_to");
                     warnings.push((path, format!("no entry has the type `{kind}`")));
                 }
+            }
+        }
+        for (at, gateway) in self.gateways.iter().enumerate() {
+            let meets = |agents: &SpiffePattern| agents.covers(gateway) || gateway.covers(agents);
+            let delegates = self.agents.0.iter().map(|entry| &entry.agents);
+            if let Some(agents) = agents.0.iter().chain(delegates).find(|it| meets(it)) {
+                let advice =
+                    format!("agents show no person's own token, and these are by `{agents}`");
+                warnings.push((format!("delegation.gateways[{at}]"), advice));
             }
         }
         for (at, pattern) in agents.0.iter().enumerate() {
@@ -149,6 +199,9 @@ impl<K> Config<K> {
             max_depth,
             max_fanout,
             agents,
+            token_header,
+            clock_skew,
+            gateways,
             keys: _,
         } = self;
         Settings {
@@ -161,7 +214,29 @@ impl<K> Config<K> {
             },
             session_ttl,
             registry: agents,
+            showing: Showing {
+                header: token_header,
+                skew: clock_skew,
+                gateways,
+            },
         }
+    }
+}
+
+impl TokenHeader {
+    /// The header's name, in lower case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Authorization => "authorization",
+            Self::AttacheToken => "attache-token",
+        }
+    }
+}
+
+impl Showing {
+    /// Whether `caller` may show a person's own token.
+    pub fn is_gateway(&self, caller: &SpiffeId) -> bool {
+        self.gateways.iter().any(|it| it.matches(caller))
     }
 }
 

@@ -70,6 +70,12 @@ impl Audience {
     }
 }
 
+impl From<&SpiffeId> for Audience {
+    fn from(id: &SpiffeId) -> Self {
+        Self(id.as_str().into())
+    }
+}
+
 impl FromStr for Audience {
     type Err = IdError;
 

@@ -19,6 +19,7 @@ mod held;
 mod id;
 mod lease;
 mod lineage;
+mod mandate;
 mod narrowing;
 mod principal;
 mod refusal;
@@ -31,7 +32,7 @@ mod tests;
 pub mod token;
 
 pub use begin::{WantedBeginning, begin};
-pub use config::{Config, Settings};
+pub use config::{Config, Settings, Showing, TokenHeader};
 pub use delegate::{
     Basis, Facts, HARD_DEPTH, Limits, MOST_AUDIENCES, MOST_NARROWING, MOST_PERMISSIONS,
     MOST_PURPOSE, OnExcess, Proposal, Wanted, WantedTask, delegate, lifetime,
@@ -44,6 +45,7 @@ pub use id::{
 };
 pub use lease::{Terms, WantedLease, lease, permitted};
 pub use lineage::{Claimant, Right};
+pub use mandate::{Mandate, Withheld};
 pub use narrowing::{Excess, Missing, Named, Narrowing};
 pub use principal::{Agent, Chain, Person, Principal};
 pub use refusal::{NotAllowed, Refusal};

@@ -9,7 +9,7 @@ use super::id::AgentType;
 use super::principal::Agent;
 use super::refusal::NotAllowed;
 use crate::identity::{SpiffeId, SpiffePattern};
-use crate::permission::PermissionSet;
+use crate::permission::{Action, PermissionSet, Resource, Tier};
 
 /// The list `delegation.agents`: entries in any order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -65,6 +65,15 @@ impl Registry {
             None => Some(next.clone()),
         });
         lowest.ok_or_else(|| NotAllowed::Unregistered(agent.agent_id.clone()))
+    }
+
+    /// The tier that `agent`'s ceiling gives the operation at least, [`Tier::Absent`] where the agent is not registered as
+    /// what it is said to be: the same as by [`ceiling`](Self::ceiling). Allocates nothing.
+    pub fn ceiling_of(&self, agent: &Agent, resource: &Resource, action: &Action) -> Tier {
+        self.entries(agent)
+            .map(|entry| entry.ceiling.effective(resource, action))
+            .max()
+            .unwrap_or(Tier::Absent)
     }
 
     /// Refused where `agent` is not registered, or may not delegate to agents of the type `to`.

@@ -32,7 +32,7 @@ impl Session {
 }
 
 /// How and when a person showed who they are; copied into tokens, never refreshed by an agent (RFC 9068 section 2.2.1).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Authentication {
     /// When (`auth_time`).
     pub time: Timestamp,

@@ -18,7 +18,7 @@ use super::proto::envoy::service::auth::v3::CheckRequest;
 use super::proto::envoy::service::auth::v3::authorization_server::Authorization;
 use super::request;
 use super::rescue::Arrived;
-use super::response::{Asked, answer, refusal};
+use super::response::{Asked, TOKEN, answer, refusal};
 
 /// Serves Check.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ fn asked<'a>(question: &Question<'a>) -> Asked<'a> {
     let reserved = http
         .headers
         .names()
-        .filter(|name| name.starts_with("x-attache-"))
+        .filter(|name| name.starts_with("x-attache-") || *name == TOKEN)
         .collect();
     Asked {
         reserved,

@@ -17,6 +17,16 @@ pub enum Reason {
     IdentityMismatch,
     /// The caller's trust domain is neither ours nor federated.
     ForeignTrustDomain,
+    /// The token is not one of ours, not readable, not the only one, or of a kind that is not accepted here.
+    TokenInvalid,
+    /// The token's time is over.
+    TokenExpired,
+    /// The token, or something that it rests on, was taken back.
+    TokenRevoked,
+    /// The token was made for somebody other than the caller.
+    PresenterMismatch,
+    /// The token was made for another service.
+    AudienceMismatch,
     // No.
     /// The peer of this connection may not assert who the caller is.
     UntrustedPeer,
@@ -63,6 +73,8 @@ pub enum Reason {
     RequestTooLarge,
     /// The record of the decision was not durable in time.
     AuditUnavailable,
+    /// What a token rests on can't be looked up.
+    StateUnavailable,
     /// A fault inside attache.
     InternalError,
 }
@@ -80,11 +92,16 @@ pub enum Class {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 33] = [
         Self::NoIdentity,
         Self::InvalidIdentity,
         Self::IdentityMismatch,
         Self::ForeignTrustDomain,
+        Self::TokenInvalid,
+        Self::TokenExpired,
+        Self::TokenRevoked,
+        Self::PresenterMismatch,
+        Self::AudienceMismatch,
         Self::UntrustedPeer,
         Self::BadRequest,
         Self::NotHttp,
@@ -107,6 +124,7 @@ impl Reason {
         Self::Overloaded,
         Self::RequestTooLarge,
         Self::AuditUnavailable,
+        Self::StateUnavailable,
         Self::InternalError,
     ];
 
@@ -117,6 +135,11 @@ impl Reason {
             Self::InvalidIdentity => "invalid_identity",
             Self::IdentityMismatch => "identity_mismatch",
             Self::ForeignTrustDomain => "foreign_trust_domain",
+            Self::TokenInvalid => "token_invalid",
+            Self::TokenExpired => "token_expired",
+            Self::TokenRevoked => "token_revoked",
+            Self::PresenterMismatch => "presenter_mismatch",
+            Self::AudienceMismatch => "audience_mismatch",
             Self::UntrustedPeer => "untrusted_peer",
             Self::BadRequest => "bad_request",
             Self::NotHttp => "not_http",
@@ -139,6 +162,7 @@ impl Reason {
             Self::Overloaded => "overloaded",
             Self::RequestTooLarge => "request_too_large",
             Self::AuditUnavailable => "audit_unavailable",
+            Self::StateUnavailable => "state_unavailable",
             Self::InternalError => "internal_error",
         }
     }
@@ -149,7 +173,12 @@ impl Reason {
             Self::NoIdentity
             | Self::InvalidIdentity
             | Self::IdentityMismatch
-            | Self::ForeignTrustDomain => Class::Unauthenticated,
+            | Self::ForeignTrustDomain
+            | Self::TokenInvalid
+            | Self::TokenExpired
+            | Self::TokenRevoked
+            | Self::PresenterMismatch
+            | Self::AudienceMismatch => Class::Unauthenticated,
             Self::UntrustedPeer
             | Self::BadRequest
             | Self::NotHttp
@@ -172,8 +201,21 @@ impl Reason {
             | Self::Overloaded
             | Self::RequestTooLarge
             | Self::AuditUnavailable
+            | Self::StateUnavailable
             | Self::InternalError => Class::Undecided,
         }
+    }
+
+    /// Whether it is the token that was refused: a client is told so as RFC 6750 section 3 has it.
+    pub const fn is_about_token(self) -> bool {
+        matches!(
+            self,
+            Self::TokenInvalid
+                | Self::TokenExpired
+                | Self::TokenRevoked
+                | Self::PresenterMismatch
+                | Self::AudienceMismatch
+        )
     }
 
     /// What the refused client is told: true, and nothing about policy, roles or other identities.
@@ -183,6 +225,11 @@ impl Reason {
             Self::InvalidIdentity => "the caller identity is not a valid SPIFFE identity",
             Self::IdentityMismatch => "the caller's certificate and principal disagree",
             Self::ForeignTrustDomain => "the caller's trust domain is not accepted here",
+            Self::TokenInvalid => "the delegation token is not valid here",
+            Self::TokenExpired => "the delegation token has expired",
+            Self::TokenRevoked => "the delegation token was revoked",
+            Self::PresenterMismatch => "the delegation token was made for another caller",
+            Self::AudienceMismatch => "the delegation token was made for another service",
             Self::UntrustedPeer => "the asking proxy may not speak for callers",
             Self::BadRequest => "the request is malformed",
             Self::NotHttp => "only HTTP and gRPC requests can be authorized",
@@ -205,6 +252,7 @@ impl Reason {
             Self::Overloaded => "too many requests are being decided",
             Self::RequestTooLarge => "the request is too large to be decided",
             Self::AuditUnavailable => "the decision could not be recorded",
+            Self::StateUnavailable => "what the delegation rests on could not be looked up",
             Self::InternalError => "the decision failed",
         }
     }

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use proptest::sample::select;
 use serde_json::Value as Json;
 
 use super::{Context, EnvoyInput, Input, Protocol, RequestInput};
 use crate::clock::Timestamp;
+use crate::delegation::Mandate;
+use crate::delegation::token::tests::claims;
 use crate::permission::Tier;
 
 pub(super) fn any_json() -> impl Strategy<Value = Json> {
@@ -52,6 +55,38 @@ prop_compose! {
     }
 }
 
+/// A mandate of the person and the agents that tests of tokens know.
+pub(super) fn mandate(depth: usize, permissions: &[&str], role: &str) -> Mandate {
+    Mandate {
+        claims: Arc::new(claims(depth, permissions)),
+        role: role.parse().unwrap(),
+    }
+}
+
+prop_compose! {
+    fn any_mandate()(
+        depth in 0..3_usize,
+        permissions in select(vec![vec!["a:read"], vec!["a:read@supervised"], vec!["a:read", "b/**:*"]]),
+        role in select(vec!["admin", "viewer"]),
+        name in select(vec!["analysis-agent-002", "another"]),
+        task in select(vec!["task-abc", "task-xyz"]),
+        seconds in select(vec![1_789_999_000, 1_789_999_001]),
+        class in proptest::option::of(Just("silver")),
+    ) -> Mandate {
+        let mut mandate = mandate(depth, &permissions, role);
+        let claims = Arc::make_mut(&mut mandate.claims);
+        if let Some(last) = claims.chain.agents.last_mut() {
+            last.agent_id = name.parse().unwrap();
+        }
+        if let Some(lease) = &mut claims.lease {
+            lease.tasks = vec![task.parse().unwrap()];
+        }
+        claims.authentication.time = Timestamp::from_unix_seconds(seconds);
+        claims.authentication.class = class.map(str::to_owned);
+        mandate
+    }
+}
+
 prop_compose! {
     pub(super) fn any_input()(
         path in "/[a-z0-9]{1,8}",
@@ -66,6 +101,7 @@ prop_compose! {
         body in proptest::option::of(any_json()),
         given in proptest::option::of(prop::collection::btree_map(".{0,4}", any_json(), 0..4)),
         envoy in proptest::option::of(any_envoy()),
+        mandate in proptest::option::of(any_mandate()),
     ) -> Input {
         let http = given.is_none();
         let texts = |texts| if http { texts } else { BTreeMap::new() };
@@ -74,6 +110,7 @@ prop_compose! {
             target: target.map(|path| format!("spiffe://other.example{path}").parse().unwrap()),
             action: action.parse().unwrap(),
             resource: resource.parse().unwrap(),
+            mandate,
             tier,
             timestamp: Timestamp::from_unix_seconds(seconds),
             context: Context {

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::{EnvoyInput, InputForm};
 use crate::clock::Timestamp;
+use crate::delegation::{Authentication, Mandate, TaskId};
 use crate::identity::SpiffeId;
 use crate::permission::{Action, Resource, Tier};
 
@@ -21,6 +22,8 @@ pub struct Input {
     pub caller: SpiffeId,
     /// The workload that would serve the request, if known.
     pub target: Option<SpiffeId>,
+    /// On whose behalf, where that is not the caller's own account.
+    pub mandate: Option<Mandate>,
     /// What would be done.
     pub action: Action,
     /// To what.
@@ -110,7 +113,7 @@ impl Input {
         input
     }
 
-    /// A request that nobody made, with every fact present, to try a policy on.
+    /// A request that nobody made, of a caller on its own account, with every other fact present, to try a policy on.
     #[expect(
         clippy::expect_used,
         reason = "constants, read by every test that loads a policy"
@@ -120,6 +123,7 @@ impl Input {
         Self {
             caller: identity("spiffe://trial.invalid/caller"),
             target: Some(identity("spiffe://trial.invalid/target")),
+            mandate: None,
             action: "read".parse().expect("an action"),
             resource: "trial/1".parse().expect("a resource"),
             tier: Tier::Free,
@@ -147,6 +151,9 @@ impl Serialize for Input {
             map.serialize_entry("resource_spiffe_id", target)?;
             map.serialize_entry("resource_trust_domain", target.trust_domain())?;
         }
+        if let Some(mandate) = &self.mandate {
+            serialize_mandate(mandate, &mut map)?;
+        }
         map.serialize_entry("action", &self.action)?;
         map.serialize_entry("resource", &self.resource)?;
         map.serialize_entry("tier", &self.tier)?;
@@ -165,5 +172,78 @@ impl Serialize for Input {
             map.serialize_entry("version", &version)?;
         }
         map.end()
+    }
+}
+
+/// The members that say on whose behalf. A token's own name and times are not among them: they differ between two tokens of
+/// one grant, and a policy has no use for them.
+fn serialize_mandate<M: serde::ser::SerializeMap>(
+    mandate: &Mandate,
+    map: &mut M,
+) -> Result<(), M::Error> {
+    let Authentication {
+        time,
+        methods,
+        class,
+    } = &mandate.claims.authentication;
+    let subject = Subject {
+        id: mandate.person().as_str(),
+        role: mandate.role.as_str(),
+    };
+    map.serialize_entry("subject", &subject)?;
+    map.serialize_entry("chain", &Names(mandate))?;
+    if let Some(agent) = mandate.agent() {
+        let agent = Agent {
+            id: agent.agent_id.as_str(),
+            agent_type: agent.agent_type.as_str(),
+        };
+        map.serialize_entry("agent", &agent)?;
+    }
+    let path = mandate.tasks();
+    if let Some(id) = path.last() {
+        map.serialize_entry("task", &Task { id, path })?;
+    }
+    let session = Session {
+        auth_time: *time,
+        amr: methods,
+        acr: class.as_deref(),
+    };
+    map.serialize_entry("session", &session)?;
+    map.serialize_entry("permissions", &mandate.claims.permissions)
+}
+
+#[derive(Serialize)]
+struct Subject<'a> {
+    id: &'a str,
+    role: &'a str,
+}
+
+#[derive(Serialize)]
+struct Agent<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    agent_type: &'a str,
+}
+
+#[derive(Serialize)]
+struct Task<'a> {
+    id: &'a TaskId,
+    path: &'a [TaskId],
+}
+
+#[derive(Serialize)]
+struct Session<'a> {
+    auth_time: Timestamp,
+    amr: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<&'a str>,
+}
+
+/// The chain by its names, the person first.
+struct Names<'a>(&'a Mandate);
+
+impl Serialize for Names<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.claims.chain.names())
     }
 }

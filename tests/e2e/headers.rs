@@ -3,11 +3,15 @@
 use crate::harness::{Mesh, Request, Seen, Setup};
 
 /// Every name attache tells the application something by, and one it never uses.
-const OURS: [&str; 5] = [
+const OURS: [&str; 9] = [
     "x-attache-caller",
     "x-attache-decision-id",
     "x-attache-subject",
     "x-attache-tier",
+    "x-attache-actor",
+    "x-attache-task",
+    "x-attache-chain",
+    "attache-token",
     "x-attache-anything",
 ];
 

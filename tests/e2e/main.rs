@@ -21,3 +21,4 @@ mod lifecycle;
 mod paths;
 mod protocols;
 mod shipped;
+mod tokens;

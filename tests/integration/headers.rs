@@ -3,11 +3,15 @@
 use crate::harness::message::{body, header, headers, http, joined, raw};
 use crate::harness::{House, Plan, REPORTING, ask};
 
-const OURS: [&str; 6] = [
+const OURS: [&str; 10] = [
     "x-attache-caller",
     "x-attache-subject",
     "x-attache-decision-id",
     "x-attache-tier",
+    "x-attache-actor",
+    "x-attache-task",
+    "x-attache-chain",
+    "attache-token",
     "x-attache-decision",
     "x-attache-reason",
 ];

@@ -34,6 +34,7 @@ mod sessions;
 mod shutdown;
 mod start;
 mod strict;
+mod tokens;
 mod trail;
 mod wire;
 mod workload;

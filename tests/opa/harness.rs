@@ -193,6 +193,7 @@ pub(crate) fn free_port() -> u16 {
 /// `action` by a reader of the trust domain on a document.
 pub(crate) fn input(action: &str) -> Input {
     Input {
+        mandate: None,
         caller: "spiffe://example.org/reader/a".parse().unwrap(),
         target: Some("spiffe://example.org/svc/documents".parse().unwrap()),
         action: action.parse().unwrap(),

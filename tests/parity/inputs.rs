@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use attache::clock::Timestamp;
-use attache::permission::Tier;
+use attache::delegation::token::{Claims, Confirmation, Lease};
+use attache::delegation::{Agent, Authentication, Chain, Mandate, SessionId, TokenId};
+use attache::permission::{Permission, Tier};
 use attache::policy::{Context, Input, Protocol, RequestInput};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -164,6 +166,53 @@ fn any_id() -> impl Strategy<Value = String> {
 }
 
 prop_compose! {
+    /// On whose behalf: a person directly, or through one agent or two.
+    fn any_mandate()(
+        names in prop::collection::vec("[a-z]{1,8}-agent-[0-9]{1,3}", 0..3),
+        workloads in prop::collection::vec(any_id(), 3),
+        permissions in prop::collection::vec(
+            prop::sample::select(vec!["documents/**:read", "**:*@supervised", "users/7:delete@forbidden"]), 1..4),
+        (person, role, task) in ("usr-[a-z]{1,8}", "[a-z]{1,8}", "task-[a-z0-9.]{1,8}"),
+        methods in prop::collection::vec("[a-z]{1,5}", 0..3),
+        class in proptest::option::of("[a-z:]{1,9}"),
+        seconds in 0_u64..4_000_000_000,
+    ) -> Mandate {
+        let agents: Vec<_> = names
+            .iter()
+            .zip(&workloads)
+            .map(|(name, workload)| Agent {
+                spiffe_id: workload.parse().unwrap(),
+                agent_id: name.parse().unwrap(),
+                agent_type: "analysis".parse().unwrap(),
+            })
+            .collect();
+        let lease = (!agents.is_empty()).then(|| Lease {
+            tasks: vec!["task-abc".parse().unwrap(), task.parse().unwrap()],
+            grants: Vec::new(),
+            parent: None,
+            root: None,
+        });
+        let permissions = permissions.iter().map(|it| it.parse::<Permission>().unwrap());
+        let claims = Claims {
+            issuer: "https://attache.example.org".parse().unwrap(),
+            chain: Chain { person: person.parse().unwrap(), agents },
+            client: workloads[0].parse().unwrap(),
+            audience: "urn:example:documents".parse().unwrap(),
+            redelegable: false,
+            permissions: permissions.collect(),
+            lease,
+            session: SessionId::from_random(1),
+            id: TokenId::from_random(2),
+            issued: Timestamp::from_unix_seconds(seconds),
+            expires: Timestamp::from_unix_seconds(seconds),
+            authentication: Authentication { time: Timestamp::from_unix_seconds(seconds), methods, class },
+            confirmation: Confirmation::default(),
+        };
+        Mandate { claims: Arc::new(claims), role: role.parse().unwrap() }
+    }
+}
+
+prop_compose! {
     pub(crate) fn any_input()(
         caller in any_id(),
         target in proptest::option::of(any_id()),
@@ -178,11 +227,13 @@ prop_compose! {
         protocol in prop::sample::select(vec![Protocol::Http, Protocol::Grpc]),
         (method, host, path) in ("[A-Z]{1,6}", "[a-z]{1,8}\\.example", "(/[a-z0-9._~-]{0,5}){1,3}"),
         body in proptest::option::of(any_json()),
+        mandate in proptest::option::of(any_mandate()),
     ) -> Input {
         let (headers, extensions, attributes, params) = texts;
         Input {
             caller: caller.parse().unwrap(),
             target: target.map(|id| id.parse().unwrap()),
+            mandate,
             action: action.parse().unwrap(),
             resource: resource.parse().unwrap(),
             tier,

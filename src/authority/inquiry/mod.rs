@@ -97,6 +97,7 @@ impl Authority {
             let input = Input {
                 caller: caller.clone(),
                 target,
+                mandate: None,
                 action,
                 resource,
                 tier: structural.tier(),

@@ -157,7 +157,7 @@ impl Mandates {
             });
         }
         let session = &ground.standing.session;
-        let claims = start.token.as_ref().map(|it| &it.claims);
+        let claims = start.token.as_ref().map(|it| &*it.claims);
         if let Some((terms, lease)) = &first {
             let client = caller.client(&proposal.grant);
             let minted = Minted {

@@ -3,6 +3,8 @@
 //! The answer is worked out by the same law as a use, from what the mandate holds now, and says where on its way through the
 //! chain an operation was lost. Every answer is on record. Who may not know of a mandate is told that there is none.
 
+use std::sync::Arc;
+
 use super::caller::Caller;
 use super::refusal::MandateRefusal;
 use super::witness::About;
@@ -88,7 +90,7 @@ impl Mandates {
         let (standing, claims) = self
             .mandate(call, &rules, caller, &question.mandate)
             .await?;
-        let permitted = self.weighed(&rules, &standing, claims.as_ref(), question);
+        let permitted = self.weighed(&rules, &standing, claims.as_deref(), question);
         let record = recorded(caller, &standing, question, &permitted);
         self.note(call, record).await?;
         Ok(permitted)
@@ -101,7 +103,7 @@ impl Mandates {
         rules: &Rules,
         caller: &Caller,
         subject: &Subject,
-    ) -> Result<(Standing, Option<Claims>), MandateRefusal> {
+    ) -> Result<(Standing, Option<Arc<Claims>>), MandateRefusal> {
         let (grant, claims) = match subject {
             Subject::Grant(grant) => (grant.clone(), None),
             Subject::Token(token) => {
@@ -109,7 +111,7 @@ impl Mandates {
                 let lease = verified.claims.lease.as_ref();
                 let grant = lease.and_then(|it| it.grants.last().cloned());
                 let grant = grant.ok_or(MandateRefusal::NotFound(Level::Grant))?;
-                (grant, Some(verified.claims.clone()))
+                (grant, Some(Arc::clone(&verified.claims)))
             }
         };
         let standing = self.store.standing(grant, Whose::Anybody).await?;

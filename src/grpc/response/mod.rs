@@ -13,6 +13,7 @@ use prost_types::value::Kind;
 use prost_types::{Any, Struct, Value};
 
 use crate::authority::{Authority, Deadline, Decision, Denial, Outcome, Permit, Shaping};
+use crate::delegation::{Mandate, TokenHeader};
 use crate::identity::Peer;
 use crate::operation::Mode;
 use crate::permission::{Class, Reason};
@@ -27,7 +28,7 @@ use super::proto::google::rpc::{ErrorInfo, Status};
 /// What the answer needs to know of the request.
 #[derive(Debug, Default)]
 pub(super) struct Asked<'a> {
-    /// Names of the request's headers that begin with `x-attache-`.
+    /// Names of the request's headers that are ours: those that begin with `x-attache-`, and `attache-token`.
     pub(super) reserved: Vec<&'a str>,
     /// Whether the client speaks gRPC and reads trailers, not bodies.
     pub(super) grpc: bool,
@@ -76,18 +77,41 @@ fn permitted(
     permit: &Permit,
     asked: &Asked<'_>,
 ) -> Option<OkHttpResponse> {
-    let ours = vec![
-        header(CALLER, permit.caller.as_str())?,
-        header(SUBJECT, permit.subject.as_str())?,
-        header(DECISION_ID, id)?,
-        header(TIER, permit.tier.as_str())?,
-    ];
+    let mandate = decision.mandate.as_ref();
+    let subject = mandate.map_or(permit.caller.as_str(), |it| it.person().as_str());
+    let mut ours = Vec::with_capacity(TO_SERVICE.len());
+    ours.push(header(CALLER, permit.caller.as_str())?);
+    ours.push(header(SUBJECT, subject)?);
+    ours.push(header(DECISION_ID, id)?);
+    ours.push(header(TIER, permit.tier.as_str())?);
+    if let Some(mandate) = mandate {
+        ours.push(header(CHAIN, &chain(mandate))?);
+        if let Some(agent) = mandate.agent() {
+            ours.push(header(ACTOR, agent.agent_id.as_str())?);
+        }
+        if let Some(task) = mandate.tasks().last() {
+            ours.push(header(TASK, task.as_str())?);
+        }
+    }
     let mut response = allowed(ours, asked);
     let Some(shaping) = &decision.shaping else {
         return Some(response);
     };
     shaping::allowance(&mut response, shaping)?;
     Some(response)
+}
+
+/// The names from the person to the one who acts, joined by commas. No name holds one, nor anything else that a header could
+/// be read by in two ways; nine names of at most 128 bytes are the most there can be.
+fn chain(mandate: &Mandate) -> String {
+    let mut text = String::new();
+    for name in mandate.claims.chain.names() {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(name);
+    }
+    text
 }
 
 fn allowed(headers: Vec<HeaderValueOption>, asked: &Asked<'_>) -> OkHttpResponse {
@@ -146,6 +170,7 @@ fn denied(
     .into_iter()
     .flatten()
     .collect();
+    headers.extend(challenge(reason));
     let mut body = String::new();
     if asked.grpc {
         // Envoy passes our grpc-message only where the body is empty.
@@ -165,6 +190,16 @@ fn denied(
         shaping::denial(&mut response, shaping, asked);
     }
     Answer::deny(code, response, metadata)
+}
+
+/// What is wrong with the token, as RFC 6750 section 3 has it: whatever it is, `invalid_token` (section 3.1). The other
+/// refusals with 401 are about the certificate, for which HTTP has no scheme.
+fn challenge(reason: Reason) -> Option<HeaderValueOption> {
+    let detail = reason.public_detail();
+    let value = reason
+        .is_about_token()
+        .then(|| format!("Bearer error=\"invalid_token\", error_description=\"{detail}\""));
+    header("www-authenticate", &value?)
 }
 
 /// RFC 9457 problem details.
@@ -236,6 +271,14 @@ fn metadata(decision: &Decision, id: &str) -> Struct {
     let mut fields = vec![text("decision", word), text("decision_id", id)];
     fields.extend(reason.map(|reason| text("reason", reason.as_str())));
     fields.extend(decision.tier.map(|tier| text("tier", tier.as_str())));
+    if let Some(mandate) = &decision.mandate {
+        fields.push(text("subject", mandate.person().as_str()));
+        fields.push(text("chain", &chain(mandate)));
+        let agent = mandate.agent().map(|it| it.agent_id.as_str());
+        fields.extend(agent.map(|agent| text("actor", agent)));
+        let task = mandate.tasks().last();
+        fields.extend(task.map(|task| text("task", task.as_str())));
+    }
     if decision.mode == Mode::Shadow {
         fields.push(text("mode", "shadow"));
     }
@@ -275,8 +318,13 @@ const CALLER: &str = "x-attache-caller";
 const SUBJECT: &str = "x-attache-subject";
 const DECISION_ID: &str = "x-attache-decision-id";
 const TIER: &str = "x-attache-tier";
+const ACTOR: &str = "x-attache-actor";
+const TASK: &str = "x-attache-task";
+const CHAIN: &str = "x-attache-chain";
 /// Everything that a service may learn from attache.
-const TO_SERVICE: [&str; 4] = [CALLER, SUBJECT, DECISION_ID, TIER];
+const TO_SERVICE: [&str; 7] = [CALLER, SUBJECT, DECISION_ID, TIER, ACTOR, TASK, CHAIN];
+/// The header that a token may be shown in and that no service gets.
+pub(super) const TOKEN: &str = TokenHeader::AttacheToken.as_str();
 /// Bytes of a header value; longer ones make Envoy answer 500.
 const MAX_HEADER_VALUE: usize = 8 * 1024;
 

@@ -12,6 +12,7 @@ fn decision(outcome: Outcome, mode: Mode) -> Decision {
         outcome,
         tier: Some(Tier::Free),
         mode,
+        mandate: None,
         shaping: None,
     }
 }
@@ -19,7 +20,6 @@ fn decision(outcome: Outcome, mode: Mode) -> Decision {
 fn permit() -> Outcome {
     let caller: crate::identity::SpiffeId = "spiffe://example.org/svc/reporting".parse().unwrap();
     Outcome::Allow(Permit {
-        subject: caller.clone(),
         caller,
         tier: Tier::Free,
     })
@@ -188,7 +188,16 @@ fn an_allowance_carries_what_policy_asked_for_beside_what_attache_says() {
             option("set-cookie", "b=2", true)
         ]
     );
-    assert_eq!(ok.headers_to_remove, ["x-attache-else", "authorization"]);
+    assert_eq!(
+        ok.headers_to_remove,
+        [
+            "x-attache-else",
+            "x-attache-actor",
+            "x-attache-task",
+            "x-attache-chain",
+            "authorization"
+        ]
+    );
     let parameters = ok.query_parameters_to_set;
     let parameters: Vec<_> = parameters.iter().map(|it| (&*it.key, &*it.value)).collect();
     assert_eq!(parameters, [("limit", "10")]);

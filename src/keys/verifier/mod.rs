@@ -39,7 +39,7 @@ pub struct Verifier {
 #[derive(Debug)]
 pub struct Verified {
     /// What it says. Not yet that the one who shows it may.
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     /// Which key signed it.
     pub key: Thumbprint,
     /// How long the text is, in bytes.
@@ -170,7 +170,7 @@ impl Verifier {
         }
         let payload = token.payload().map_err(TokenError::Form)?;
         Ok(Verified {
-            claims: Claims::parse(&payload).map_err(TokenError::Claims)?,
+            claims: Arc::new(Claims::parse(&payload).map_err(TokenError::Claims)?),
             key: token.kid,
             length: text.len() as u64,
         })

@@ -87,7 +87,7 @@ fn what_was_minted_verifies_and_says_the_same() {
             // Once looked at, once remembered.
             for _ in 0..2 {
                 let verified = house.verify(token.expose()).unwrap();
-                assert_eq!(verified.claims, sub_agent(depth));
+                assert_eq!(*verified.claims, sub_agent(depth));
                 assert_eq!(verified.key, house.keyring.active().unwrap().public().id());
             }
         }

@@ -28,6 +28,11 @@ pub enum Standing {
     OrphanAgent,
     /// A caller whose own permissions give the operation this tier, [`Tier::Absent`] if they don't name it.
     Holds(Tier),
+    /// An agent on a person's behalf, to whom the operation has this tier by everything that was handed on to it.
+    Delegated(Tier),
+    /// A person who acts directly and holds the operation at this tier. Tiers are for automation: whatever a person holds at
+    /// all is free to them, and what the table says does not bind them. Policy does.
+    Person(Tier),
 }
 
 /// What attache's own rules say of an operation.
@@ -103,12 +108,23 @@ pub fn decide(structural: Structural, policy: PolicyAnswer, approval: Approval) 
     }
 }
 
+impl Standing {
+    /// The tier that the caller holds the operation at.
+    pub const fn tier(self) -> Tier {
+        match self {
+            Self::OrphanAgent => Tier::Absent,
+            Self::Holds(tier) | Self::Delegated(tier) | Self::Person(tier) => tier,
+        }
+    }
+}
+
 impl Structural {
     /// Combines the caller's standing with the tier that the tier table gives the operation.
     pub fn new(standing: Standing, table: Tier) -> Self {
         let tier = match standing {
-            Standing::OrphanAgent => Tier::Absent,
-            Standing::Holds(held) => held.max(table),
+            Standing::OrphanAgent | Standing::Person(Tier::Absent) => Tier::Absent,
+            Standing::Holds(held) | Standing::Delegated(held) => held.max(table),
+            Standing::Person(Tier::Free | Tier::Supervised | Tier::Forbidden) => Tier::Free,
         };
         Self { standing, tier }
     }
@@ -122,9 +138,9 @@ impl Structural {
     pub fn refusal(self) -> Option<Reason> {
         match (self.standing, self.tier) {
             (Standing::OrphanAgent, _) => Some(Reason::OrphanAgent),
-            (Standing::Holds(_), Tier::Absent) => Some(Reason::OutOfScope),
-            (Standing::Holds(_), Tier::Forbidden) => Some(Reason::TierForbidden),
-            (Standing::Holds(_), Tier::Free | Tier::Supervised) => None,
+            (_, Tier::Absent) => Some(Reason::OutOfScope),
+            (_, Tier::Forbidden) => Some(Reason::TierForbidden),
+            (_, Tier::Free | Tier::Supervised) => None,
         }
     }
 }

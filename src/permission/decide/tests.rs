@@ -11,8 +11,9 @@ const TIERS: [Tier; 4] = [Tier::Free, Tier::Supervised, Tier::Forbidden, Tier::A
 const APPROVALS: [Approval; 2] = [Approval::Active, Approval::None];
 
 fn standings() -> Vec<Standing> {
-    let holds = TIERS.map(Standing::Holds);
-    holds.into_iter().chain([Standing::OrphanAgent]).collect()
+    let kinds = [Standing::Holds, Standing::Delegated, Standing::Person];
+    let all = kinds.into_iter().flat_map(|kind| TIERS.map(kind));
+    all.chain([Standing::OrphanAgent]).collect()
 }
 
 /// Every answer; of the reasons to fail, all of them.
@@ -67,8 +68,13 @@ impl Evidence {
     fn is_at_least_as_bad_as(self, other: Self) -> bool {
         let standing = match (self.standing, other.standing) {
             (Standing::OrphanAgent, _) => true,
-            (Standing::Holds(_), Standing::OrphanAgent) => false,
-            (Standing::Holds(this), Standing::Holds(that)) => this >= that,
+            (_, Standing::OrphanAgent) => false,
+            (Standing::Holds(this), Standing::Holds(that))
+            | (Standing::Delegated(this), Standing::Delegated(that))
+            | (Standing::Person(this), Standing::Person(that)) => this >= that,
+            // An agent never gets what a person who holds the same does not.
+            (Standing::Delegated(this), Standing::Person(that)) => this >= that,
+            _ => false,
         };
         let policy = match (self.policy, other.policy) {
             (PolicyAnswer::Allow { tier: this }, PolicyAnswer::Allow { tier: that }) => {
@@ -206,18 +212,53 @@ fn forbidden_anywhere_is_denied_even_if_approved() {
         let forbids = |tier| tier == Tier::Forbidden || tier == Tier::Absent;
         let by_standing = match evidence.standing {
             Standing::OrphanAgent => true,
-            Standing::Holds(tier) => forbids(tier),
+            Standing::Holds(tier) | Standing::Delegated(tier) => forbids(tier),
+            Standing::Person(tier) => tier == Tier::Absent,
         };
         let by_policy = match evidence.policy {
             PolicyAnswer::Allow { tier } => tier.is_some_and(forbids),
             _ => true,
         };
-        if by_standing || by_policy || forbids(evidence.table) {
+        let by_table = forbids(evidence.table) && !matches!(evidence.standing, Standing::Person(_));
+        if by_standing || by_policy || by_table {
             assert_eq!(distance(evidence.ruling()), 2, "{evidence:?}");
         }
     }
     let raised = at(Tier::Free, allow(Some(Tier::Forbidden)), Approval::Active);
     assert_eq!(raised, Ruling::Deny(Reason::TierForbidden));
+}
+
+// Decision 8: tiers are for automation.
+#[test]
+fn a_person_who_acts_directly_is_bound_by_role_and_policy_alone() {
+    for table in TIERS {
+        for held in [Tier::Free, Tier::Supervised, Tier::Forbidden] {
+            let structural = Structural::new(Standing::Person(held), table);
+            let ruling = |policy| decide(structural, policy, Approval::None);
+            assert_eq!(ruling(allow(None)), Ruling::Allow { tier: Tier::Free });
+            assert_eq!(
+                ruling(PolicyAnswer::Deny),
+                Ruling::Deny(Reason::PolicyDenied)
+            );
+            assert_eq!(ruling(allow(Some(Tier::Supervised))), Ruling::Supervise);
+            let forbidden = Ruling::Deny(Reason::TierForbidden);
+            assert_eq!(ruling(allow(Some(Tier::Forbidden))), forbidden);
+        }
+        let nothing = Structural::new(Standing::Person(Tier::Absent), table);
+        assert_eq!(nothing.refusal(), Some(Reason::OutOfScope));
+    }
+}
+
+#[test]
+fn an_agent_with_a_delegation_is_bound_by_the_table_as_by_what_it_holds() {
+    for table in TIERS {
+        for held in TIERS {
+            let agent = Structural::new(Standing::Delegated(held), table);
+            let workload = Structural::new(Standing::Holds(held), table);
+            assert_eq!(agent.tier(), held.max(table));
+            assert_eq!(agent.refusal(), workload.refusal());
+        }
+    }
 }
 
 #[test]
@@ -278,13 +319,16 @@ fn an_allowance_has_the_strictest_tier_of_all_that_had_a_say() {
         let Ruling::Allow { tier } = evidence.ruling() else {
             continue;
         };
-        let (Standing::Holds(held), PolicyAnswer::Allow { tier: wanted }) =
-            (evidence.standing, evidence.policy)
-        else {
-            panic!("allowed without standing or policy: {evidence:?}");
+        let PolicyAnswer::Allow { tier: wanted } = evidence.policy else {
+            panic!("allowed without policy: {evidence:?}");
         };
-        let said = [held, evidence.table, wanted.unwrap_or(Tier::Free)];
-        assert_eq!(Some(tier), said.into_iter().max());
+        let wanted = wanted.unwrap_or(Tier::Free);
+        let said = match evidence.standing {
+            Standing::Holds(held) | Standing::Delegated(held) => held.max(evidence.table),
+            Standing::Person(_) => Tier::Free,
+            Standing::OrphanAgent => panic!("allowed without standing: {evidence:?}"),
+        };
+        assert_eq!(tier, said.max(wanted));
     }
 }
 

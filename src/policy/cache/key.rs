@@ -6,11 +6,15 @@
 //! A new field of [`Input`] does not compile here until somebody decided what it means for equality.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde_json::{Number, Value as Json};
 
+use crate::delegation::token::Claims;
+use crate::delegation::{Authentication, Chain, Mandate, RoleName, TaskId};
+use crate::permission::PermissionSet;
 use crate::policy::{Context, EnvoyInput, Input, RequestInput};
 
 /// An input as the name of a cache entry. Cheap to clone.
@@ -46,6 +50,7 @@ impl PartialEq for Key {
         let Input {
             caller,
             target,
+            mandate,
             action,
             resource,
             tier,
@@ -58,6 +63,7 @@ impl PartialEq for Key {
         both(request.as_ref(), its.request.as_ref(), same_request)
             && *caller == its.caller
             && *target == its.target
+            && both(mandate.as_ref(), its.mandate.as_ref(), same_mandate)
             && *action == its.action
             && *resource == its.resource
             && *tier == its.tier
@@ -73,6 +79,61 @@ fn both<T>(one: Option<&T>, other: Option<&T>, same: fn(&T, &T) -> bool) -> bool
         (None, None) => true,
         (Some(one), Some(other)) => same(one, other),
         (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+/// What policy sees of it, in full (C03). Chains that read alike and run elsewhere are apart as well: their workloads are
+/// compared, which policy does not see.
+fn same_mandate(one: &Mandate, other: &Mandate) -> bool {
+    let Seen {
+        chain,
+        tasks,
+        permissions,
+        authentication,
+        role,
+    } = seen(one);
+    let its = seen(other);
+    *role == *its.role
+        && *chain == *its.chain
+        && *tasks == *its.tasks
+        && *permissions == *its.permissions
+        && *authentication == *its.authentication
+}
+
+struct Seen<'a> {
+    chain: &'a Chain,
+    tasks: &'a [TaskId],
+    permissions: &'a PermissionSet,
+    authentication: &'a Authentication,
+    role: &'a RoleName,
+}
+
+/// A new claim does not compile here until somebody decided what it means for equality.
+fn seen(mandate: &Mandate) -> Seen<'_> {
+    let Mandate { claims, role } = mandate;
+    let Claims {
+        chain,
+        permissions,
+        authentication,
+        lease: _,
+        // The whole house has one.
+        issuer: _,
+        // Proven at each use, and not told to policy.
+        client: _,
+        audience: _,
+        redelegable: _,
+        session: _,
+        id: _,
+        issued: _,
+        expires: _,
+        confirmation: _,
+    } = &**claims;
+    Seen {
+        chain,
+        tasks: mandate.tasks(),
+        permissions,
+        authentication,
+        role,
     }
 }
 
@@ -128,6 +189,7 @@ impl Hash for Key {
         let Input {
             caller,
             target,
+            mandate,
             action,
             resource,
             tier,
@@ -145,6 +207,17 @@ impl Hash for Key {
         (caller, target, action, resource, tier).hash(state);
         (headers, extensions, attributes).hash(state);
         hash_members(given, state);
+        mandate.is_some().hash(state);
+        if let Some(mandate) = mandate {
+            let Seen {
+                chain,
+                tasks,
+                permissions,
+                authentication,
+                role,
+            } = seen(mandate);
+            (chain, tasks, permissions, authentication, role).hash(state);
+        }
         request.is_some().hash(state);
         if let Some(request) = request {
             hash_request(request, state);
@@ -249,6 +322,7 @@ fn size(input: &Input) -> usize {
     let Input {
         caller,
         target,
+        mandate,
         action,
         resource,
         tier: _,
@@ -271,7 +345,48 @@ fn size(input: &Input) -> usize {
     let maps: usize = maps.into_iter().map(size_of_texts).sum();
     let request = request.as_ref().map_or(0, size_of_request);
     let envoy = envoy.as_deref().map_or(0, size_of_envoy);
-    FRAME + texts + maps + size_of_members(given) + request + envoy
+    let mandate = mandate.as_ref().map_or(0, size_of_mandate);
+    FRAME + texts + maps + size_of_members(given) + request + envoy + mandate
+}
+
+fn size_of_mandate(mandate: &Mandate) -> usize {
+    let Seen {
+        chain,
+        tasks,
+        permissions,
+        authentication,
+        role,
+    } = seen(mandate);
+    let names = chain.names().map(str::len);
+    let ids = chain.agents.iter().map(|it| {
+        it.spiffe_id.as_str().len() + it.agent_id.as_str().len() + it.agent_type.as_str().len()
+    });
+    // The last task stands there twice.
+    let tasks = tasks.iter().chain(tasks.last()).map(|it| it.as_str().len());
+    let words = authentication.methods.iter().chain(&authentication.class);
+    let words = words.map(String::len);
+    let permissions = permissions.entries().iter().map(length_of);
+    let texts = names
+        .chain(ids)
+        .chain(tasks)
+        .chain(words)
+        .chain(permissions);
+    MANDATE_FRAME + role.as_str().len() + texts.map(|length| VALUE + length).sum::<usize>()
+}
+
+/// The length of a text that nobody makes.
+fn length_of(shown: &impl fmt::Display) -> usize {
+    struct Length(usize);
+    impl fmt::Write for Length {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0 += text.len();
+            Ok(())
+        }
+    }
+    let mut length = Length(0);
+    // Counting does not fail.
+    let _counted = fmt::Write::write_fmt(&mut length, format_args!("{shown}")).is_ok();
+    length.0
 }
 
 fn size_of_request(request: &RequestInput) -> usize {
@@ -332,6 +447,8 @@ type Members = serde_json::Map<String, Json>;
 const FRAME: usize = 400;
 /// The same for the words of opa-envoy-plugin, with the `version` that policy sees in them.
 const ENVOY_FRAME: usize = 320;
+/// The same for the members that say on whose behalf, with the time at which a person showed who they are.
+const MANDATE_FRAME: usize = 240;
 /// A member of a map besides its texts.
 const MEMBER: usize = 48;
 /// A JSON value besides its text.
@@ -347,7 +464,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::policy::any::{any_input, any_json};
+    use crate::policy::any::{any_input, any_json, mandate};
 
     fn key(input: &Input) -> Key {
         Key::new(Arc::new(input.clone()))
@@ -368,6 +485,12 @@ mod tests {
 
     fn requests(into: &mut Input, from: &Input, change: fn(&mut RequestInput, RequestInput)) {
         if let (Some(into), Some(from)) = (&mut into.request, from.request.clone()) {
+            change(into, from);
+        }
+    }
+
+    fn mandates(into: &mut Input, from: &Input, change: fn(&mut Mandate, Mandate)) {
+        if let (Some(into), Some(from)) = (&mut into.mandate, from.mandate.clone()) {
             change(into, from);
         }
     }
@@ -395,9 +518,29 @@ mod tests {
         /// C03: one member at a time, everything else alike.
         #[test]
         fn a_difference_in_any_one_member_is_a_difference(one in any_input(), other in any_input()) {
-            let changes: [fn(&mut Input, &Input); 22] = [
+            let changes: [fn(&mut Input, &Input); 27] = [
                 |into, from| into.caller = from.caller.clone(),
                 |into, from| into.target = from.target.clone(),
+                |into, from| into.mandate = from.mandate.clone(),
+                |into, from| mandates(into, from, |into, from| into.role = from.role),
+                |into, from| {
+                    mandates(into, from, |into, from| {
+                        let claims = Arc::make_mut(&mut into.claims);
+                        claims.chain = from.claims.chain.clone();
+                    });
+                },
+                |into, from| {
+                    mandates(into, from, |into, from| {
+                        let claims = Arc::make_mut(&mut into.claims);
+                        claims.permissions = from.claims.permissions.clone();
+                    });
+                },
+                |into, from| {
+                    mandates(into, from, |into, from| {
+                        let claims = Arc::make_mut(&mut into.claims);
+                        claims.lease = from.claims.lease.clone();
+                    });
+                },
                 |into, from| into.action = from.action.clone(),
                 |into, from| into.resource = from.resource.clone(),
                 |into, from| into.tier = from.tier,
@@ -501,6 +644,37 @@ mod tests {
         }
         let without = key(&Input::made_up());
         assert_ne!(without, with_body(json!(null)));
+    }
+
+    /// C03: what a token is called and when it ends is none of policy's business, and hits.
+    #[test]
+    fn two_tokens_of_one_grant_are_one_question() {
+        let with = |mandate: Mandate| {
+            let mut input = Input::made_up();
+            input.mandate = Some(mandate);
+            key(&input)
+        };
+        let one = mandate(2, &["a:read"], "admin");
+        let mut other = one.clone();
+        let claims = Arc::make_mut(&mut other.claims);
+        claims.id = "tok_01M2N3P4Q5R6S7T8V9W0X1Y2Z4".parse().unwrap();
+        claims.expires = Timestamp::from_unix_seconds(4_000_000_000);
+        assert_eq!(with(one.clone()), with(other.clone()));
+        assert!(hashes_equal(&with(one.clone()), &with(other)));
+        for other in [
+            mandate(1, &["a:read"], "admin"),
+            mandate(2, &["a:read@supervised"], "admin"),
+            mandate(2, &["a:read"], "viewer"),
+        ] {
+            assert_ne!(with(one.clone()), with(other));
+        }
+        // The workload behind a name.
+        let mut moved = one.clone();
+        let elsewhere = "spiffe://prod.example.org/ns/agents/sa/other"
+            .parse()
+            .unwrap();
+        Arc::make_mut(&mut moved.claims).chain.agents[0].spiffe_id = elsewhere;
+        assert_ne!(with(one), with(moved));
     }
 
     /// C05: texts that run together are still apart.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use regorus::Value;
 use serde_json::Value as Json;
 
+use crate::delegation::{Mandate, TaskId};
 use crate::policy::{Context, EnvoyInput, Input, Protocol, RequestInput};
 
 /// The document that policy sees as `input`.
@@ -19,6 +20,9 @@ pub(super) fn from_input(input: &Input) -> Value {
     if let Some(target) = &input.target {
         document.text("resource_spiffe_id", target.as_str());
         document.text("resource_trust_domain", target.trust_domain());
+    }
+    if let Some(mandate) = &input.mandate {
+        add_mandate(&mut document, mandate);
     }
     document.text("action", input.action.as_str());
     document.text("resource", input.resource.as_str());
@@ -32,6 +36,43 @@ pub(super) fn from_input(input: &Input) -> Value {
         add_envoy(&mut document, envoy);
     }
     document.into()
+}
+
+fn add_mandate(document: &mut Members, mandate: &Mandate) {
+    let claims = &mandate.claims;
+    let mut subject = Members::default();
+    subject.text("id", mandate.person().as_str());
+    subject.text("role", mandate.role.as_str());
+    document.value("subject", subject.into());
+    document.value("chain", list(claims.chain.names()));
+    if let Some(acting) = mandate.agent() {
+        let mut agent = Members::default();
+        agent.text("id", acting.agent_id.as_str());
+        agent.text("type", acting.agent_type.as_str());
+        document.value("agent", agent.into());
+    }
+    let path = mandate.tasks();
+    if let Some(id) = path.last() {
+        let mut task = Members::default();
+        task.text("id", id.as_str());
+        task.value("path", list(path.iter().map(TaskId::as_str)));
+        document.value("task", task.into());
+    }
+    let shown = &claims.authentication;
+    let mut session = Members::default();
+    session.text("auth_time", &shown.time.to_string());
+    session.value("amr", list(shown.methods.iter().map(String::as_str)));
+    if let Some(class) = &shown.class {
+        session.text("acr", class);
+    }
+    document.value("session", session.into());
+    let permissions = claims.permissions.entries().iter();
+    let permissions: Vec<_> = permissions.map(|it| Value::from(it.to_string())).collect();
+    document.value("permissions", Value::from(permissions));
+}
+
+fn list<'a>(texts: impl Iterator<Item = &'a str>) -> Value {
+    Value::from(texts.map(Value::from).collect::<Vec<_>>())
 }
 
 fn add_envoy(document: &mut Members, envoy: &EnvoyInput) {

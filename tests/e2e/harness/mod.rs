@@ -28,6 +28,7 @@ pub(crate) struct Setup {
     policy: Option<&'static str>,
     envoy_words: bool,
     hurried: bool,
+    more: String,
 }
 
 impl Setup {
@@ -75,6 +76,12 @@ impl Setup {
             "failure_mode_allow: false",
             &format!("failure_mode_allow: false\n{indent}{bodies}"),
         )
+    }
+
+    /// Adds sections to attache's configuration.
+    pub(crate) fn more(mut self, sections: String) -> Self {
+        self.more = sections;
+        self
     }
 
     /// Keeps the shipped time limits, where a test is about them. Without it both sides have the time that a busy test

@@ -137,6 +137,7 @@ impl Sidecar {
         } else {
             ("limits: {request_timeout: 4s}", "2s")
         };
+        let more = &setup.more;
         format!(
             r#"
 mode: development
@@ -175,6 +176,7 @@ policy:
   embedded: {{modules: {modules}, reload: true, time_limit: {evaluation}}}
 audit: {{sinks: [{{jsonl: "{home}/audit.jsonl"}}]}}
 {limits}
+{more}
 "#
         )
     }

@@ -43,6 +43,7 @@ fn query(deadline: Deadline) -> Query {
     let input = Input {
         caller: identity.parse().unwrap(),
         target: None,
+        mandate: None,
         action: "read".parse().unwrap(),
         resource: "documents/1".parse().unwrap(),
         tier: Tier::Free,
