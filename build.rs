@@ -55,6 +55,10 @@ fn attache() -> Result<(), Box<dyn std::error::Error>> {
             "attache.v1.DelegateRequest",
             "attache.v1.IssuedToken",
             "attache.v1.CheckPermissionRequest",
+            "attache.v1.ListEffectivePermissionsRequest",
+            "attache.v1.VerifyTokenRequest",
+            "attache.v1.IntrospectTokenRequest",
+            "attache.v1.RevokeTokenRequest",
         ])
         .compile_fds(descriptors)?;
     Ok(())

@@ -31,9 +31,9 @@ pub use given::{ContextProblem, GivenContext};
 pub use health::{Health, HealthPart};
 pub use inquiry::{INQUIRY_TIME, Inquiry, LONGEST_INQUIRY};
 pub use mandate::{
-    By, Call, Delegated, Delegation, Delivery, Issued, LONGEST_MANDATE_CALL, MandateRefusal,
-    Mandates, Mint, NewTask, Once, Parent, PermissionQuestion, PermissionResult, Permitted,
-    RevokeTask, Subject, TokenFault,
+    By, Call, Delegated, Delegation, Delivery, GrantSeen, Issued, LONGEST_MANDATE_CALL, Listing,
+    MandateRefusal, Mandates, Mint, NewTask, Once, Page, Parent, PermissionQuestion,
+    PermissionResult, Permitted, RevokeGrant, RevokeTask, Shown, Subject, TokenFacts, TokenFault,
 };
 pub use metrics::Metrics;
 pub use provider::{AuthorizationProvider, AuthzDecision};

@@ -56,7 +56,9 @@ enum Command {
     Delegate(Box<mandate::Delegate>),
     /// Have a token issued for a grant, or ask what it permits
     Token(Box<mandate::Token>),
-    /// End a task, with everything that was delegated for it
+    /// Show tasks, and who holds what for them
+    Tasks(mandate::Tasks),
+    /// End a task or a grant, with everything below it
     Revoke(Box<mandate::Revoke>),
 }
 
@@ -92,6 +94,7 @@ impl Cli {
             Command::Demo(command) => command.run(),
             Command::Delegate(command) => command.run(),
             Command::Token(command) => command.run(),
+            Command::Tasks(command) => command.run(),
             Command::Revoke(command) => command.run(),
         }
     }

@@ -1,10 +1,10 @@
 //! Mandates over real sockets: a person on the Unix socket or over TLS, agents over mutual TLS, a real memory and trail.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use attache::grpc::{
     DelegationClient, DelegationClientError, HandoverInfo, HandoverWanted, MandateRef,
-    SessionClient,
+    SessionClient, TaskInfo,
 };
 use attache::humans::{Password, PasswordHash};
 use attache::state::Handle;
@@ -79,6 +79,23 @@ impl Mesh {
         Self { house, authority }
     }
 
+    /// Somebody on the Unix socket without a session.
+    fn nobody(&self) -> DelegationClient {
+        DelegationClient::over(self.house.channel.clone())
+    }
+
+    /// Ends the session that a client calls with.
+    async fn log_out(&self, handle: &Handle) {
+        let mut sessions = self.sessions().await;
+        sessions.log_out(handle).await.unwrap();
+    }
+
+    async fn sessions(&self) -> SessionClient {
+        let address = self.house.dir.path().join("authz.sock");
+        let address = format!("unix:{}", address.display());
+        SessionClient::connect(&address).await.unwrap()
+    }
+
     /// A workload over `mesh`.
     async fn agent(&self, id: &str) -> DelegationClient {
         let client = Client::new(&self.authority, Some(self.authority.svid(id)));
@@ -93,9 +110,7 @@ impl Mesh {
     }
 
     async fn log_in(&self, name: &str) -> Handle {
-        let address = self.house.dir.path().join("authz.sock");
-        let address = format!("unix:{}", address.display());
-        let mut sessions = SessionClient::connect(&address).await.unwrap();
+        let mut sessions = self.sessions().await;
         let email = format!("{name}@example.org").parse().unwrap();
         let password = Password::new(PASSWORD.as_bytes().to_vec()).unwrap();
         let (_session, handle) = sessions
@@ -362,6 +377,275 @@ async fn a_task_begins_before_anything_is_handed_on_for_it() {
         ),
         "NOT_FOUND"
     );
+}
+
+#[tokio::test]
+async fn everybody_sees_and_ends_what_is_theirs_and_nothing_else() {
+    // T48, T50, D21, D38
+    let mesh = Mesh::open().await;
+    let mut alice = mesh.person("alice").await;
+    let one = alice.delegate(first()).await.unwrap();
+    let other = HandoverWanted {
+        task: "task-other".to_owned(),
+        ..first()
+    };
+    let other = alice.delegate(other).await.unwrap();
+    let mut scheduling = mesh.agent(SCHEDULING).await;
+    let part = scheduling.delegate(second(by_grant(&one))).await.unwrap();
+    let mut analysis = mesh.agent(ANALYSIS).await;
+    let mut carol = mesh.person("carol").await;
+
+    let ids = |tasks: Vec<TaskInfo>| -> Vec<String> { tasks.into_iter().map(|it| it.id).collect() };
+    let all = ["task-abc", "task-abc-sub1", "task-other"];
+    assert_eq!(ids(alice.tasks("", "", false).await.unwrap()), all);
+    assert!(carol.tasks("", "", false).await.unwrap().is_empty());
+    let hers = carol.tasks("usr-alice-001", "", false).await;
+    assert_eq!(reason(hers), "NOT_FOUND");
+    let seen = scheduling.tasks("usr-alice-001", "task-abc", false).await;
+    assert_eq!(ids(seen.unwrap()), all[..2]);
+    let seen = analysis.tasks("usr-alice-001", "task-abc", false).await;
+    assert_eq!(ids(seen.unwrap()), all[1..2]);
+    let grants = analysis.grants("usr-alice-001", "task-abc", false).await;
+    let grants = grants.unwrap();
+    assert_eq!(grants.len(), 1);
+    assert_eq!((&grants[0].id, grants[0].live_tokens), (&part.grant.id, 1));
+    assert_eq!(alice.grants("", "", false).await.unwrap().len(), 3);
+
+    // Those who may not know find nothing; of a token they learn nothing either.
+    let mut stranger = mesh.agent(OTHER).await;
+    for mut nobody in [carol, stranger.clone()] {
+        assert_eq!(reason(nobody.revoke(by_grant(&one), "").await), "NOT_FOUND");
+        let ended = nobody.revoke(by_token(&one), "").await.unwrap();
+        assert_eq!((ended.tokens, ended.grants), (0, 0));
+        let token = &one.token.as_ref().unwrap().token;
+        assert_eq!(nobody.introspect(token).await.unwrap(), None);
+        let asked = nobody.check_permission(by_grant(&one), "documents", "read");
+        assert_eq!(reason(asked.await), "NOT_FOUND");
+    }
+    // Nobody ends what they were given by.
+    assert_eq!(
+        reason(analysis.revoke(by_grant(&one), "").await),
+        "NOT_FOUND"
+    );
+    // The service that a token is for may look at it, and a stranger's word about it is worth nothing.
+    let mut service = mesh.agent(DOCUMENTS).await;
+    let token = one.token.as_ref().unwrap().token.clone();
+    assert_eq!(service.verify(&token, SCHEDULING, "").await.unwrap(), None);
+    let odd = service.verify(&token, ANALYSIS, "").await.unwrap();
+    assert_eq!(odd.as_deref(), Some("presenter_mismatch"));
+    let odd = stranger
+        .verify(&token, SCHEDULING, DOCUMENTS)
+        .await
+        .unwrap();
+    assert_eq!(odd.as_deref(), Some("token_invalid"));
+    assert!(service.introspect(&token).await.unwrap().is_some());
+
+    // T47, T49
+    let garbage = MandateRef::Token(attache::delegation::token::Token::new("x.y.z".to_owned()));
+    assert_eq!(alice.revoke(garbage, "").await.unwrap().grants, 0);
+    let ended = scheduling.revoke(by_token(&one), "enough").await.unwrap();
+    assert_eq!((ended.tokens, ended.grants), (2, 2));
+    let ended = scheduling.revoke(by_token(&one), "enough").await.unwrap();
+    assert_eq!((ended.tokens, ended.grants), (0, 0));
+    let odd = service.verify(&token, SCHEDULING, "").await.unwrap();
+    assert_eq!(odd.as_deref(), Some("token_revoked"));
+    assert_eq!(
+        word(&mut scheduling, by_token(&other), "documents:read").await,
+        "allowed"
+    );
+    // D39
+    let done = alice.complete_task("task-other", "").await.unwrap();
+    assert_eq!(
+        done.tasks,
+        [("task-other".to_owned(), "completed".to_owned())]
+    );
+    assert_eq!(done.tokens, 1);
+
+    let records = mesh.house.close().await;
+    let refused = records
+        .iter()
+        .filter(|it| it["event_type"] == "token.revoked" && it["result"] == "failure");
+    assert_eq!(refused.count(), 5);
+}
+
+/// Every row of refusals that has a method here.
+#[tokio::test]
+async fn each_refusal_has_its_reason_and_changes_nothing() {
+    let mesh = Mesh::open().await;
+    let handle = mesh.log_in("alice").await;
+    let mut alice = mesh.nobody().with_session(handle.clone());
+    let one = alice.delegate(first()).await.unwrap();
+    let mut scheduling = mesh.agent(SCHEDULING).await;
+    let mut analysis = mesh.agent(ANALYSIS).await;
+    let leaf = scheduling.delegate(second(by_grant(&one))).await.unwrap();
+    let to = |id: &str, name: &str, kind: &str, wanted: HandoverWanted| HandoverWanted {
+        spiffe_id: id.to_owned(),
+        agent_id: name.to_owned(),
+        agent_type: kind.to_owned(),
+        ..wanted
+    };
+    let from_one = || second(by_grant(&one));
+    let cases = [
+        (
+            "SCOPE_EMPTY",
+            HandoverWanted {
+                resources: Some(vec![]),
+                ..from_one()
+            },
+        ),
+        (
+            "SCOPE_EXCEEDED",
+            HandoverWanted {
+                resources: Some(vec!["users".to_owned()]),
+                reject_excess: true,
+                ..from_one()
+            },
+        ),
+        (
+            "AUDIENCE_NOT_ALLOWED",
+            HandoverWanted {
+                audience: vec!["https://elsewhere.example".to_owned()],
+                ..from_one()
+            },
+        ),
+        (
+            "AUDIENCE_NOT_ALLOWED",
+            HandoverWanted {
+                audience: vec!["https://attache.example.org".to_owned()],
+                ..from_one()
+            },
+        ),
+        (
+            "AGENT_ID_TAKEN",
+            to(ANALYSIS, "usr-carol-003", "analysis", from_one()),
+        ),
+        (
+            "DELEGATION_NOT_ALLOWED",
+            to(ANALYSIS, "a", "scheduling", from_one()),
+        ),
+        (
+            "DELEGATION_NOT_ALLOWED",
+            to("spiffe://example.org/svc/none", "a", "", from_one()),
+        ),
+        (
+            "INVALID_LIFETIME",
+            HandoverWanted {
+                ttl: Some(Duration::ZERO),
+                ..from_one()
+            },
+        ),
+        (
+            "NOT_FOUND",
+            second(MandateRef::Grant(
+                "grt_00000000000000000000000007".to_owned(),
+            )),
+        ),
+        (
+            "BAD_REQUEST",
+            HandoverWanted {
+                parent: None,
+                ..from_one()
+            },
+        ),
+        (
+            "BAD_REQUEST",
+            HandoverWanted {
+                resources: Some(vec!["a/../b".to_owned()]),
+                ..from_one()
+            },
+        ),
+        (
+            "TOKEN_INVALID",
+            second(MandateRef::Token(attache::delegation::token::Token::new(
+                "x.y.z".to_owned(),
+            ))),
+        ),
+        // A leaf's token is not for the issuer: it delegates nothing.
+        ("TOKEN_INVALID", second(by_token(&leaf))),
+    ];
+    let before = alice.grants("", "", true).await.unwrap();
+    for (code, wanted) in cases {
+        let said = format!("{wanted:?}");
+        assert_eq!(reason(scheduling.delegate(wanted).await), code, "{said}");
+    }
+    let further = HandoverWanted {
+        parent: Some(by_grant(&leaf)),
+        ..first()
+    };
+    assert_eq!(
+        reason(analysis.delegate(further).await),
+        "DELEGATION_NOT_ALLOWED"
+    );
+    let taken = HandoverWanted {
+        parent: None,
+        ..second(by_grant(&one))
+    };
+    assert_eq!(
+        reason(mesh.nobody().delegate(taken).await),
+        "SESSION_INVALID"
+    );
+    // D37
+    let long = scheduling
+        .mint(&one.grant.id, "", Some(Duration::MAX))
+        .await;
+    assert!(long.is_ok());
+    assert_eq!(alice.grants("", "", true).await.unwrap(), {
+        let mut before = before;
+        before[0].live_tokens += 1;
+        before
+    });
+
+    // A12, D25: the session ends, and everything with it.
+    let one_token = by_token(&one);
+    mesh.log_out(&handle).await;
+    assert_eq!(
+        reason(scheduling.delegate(second(one_token)).await),
+        "TOKEN_REVOKED"
+    );
+    assert_eq!(
+        reason(scheduling.delegate(second(by_grant(&one))).await),
+        "PARENT_INACTIVE"
+    );
+    assert_eq!(
+        mesh.house
+            .metric("attache_delegations_total{result=\"success\"}")
+            .await,
+        2
+    );
+}
+
+#[tokio::test]
+async fn a_repeated_request_gives_the_same_answer_and_another_one_is_refused() {
+    let mesh = Mesh::open().await;
+    let mut alice = mesh.person("alice").await;
+    let wanted = HandoverWanted {
+        request_id: "once".to_owned(),
+        task: String::new(),
+        ..first()
+    };
+    let one = alice.delegate(wanted.clone()).await.unwrap();
+    let two = alice.delegate(wanted.clone()).await.unwrap();
+    assert_eq!(one.grant, two.grant);
+    let text = |it: &HandoverInfo| it.token.as_ref().unwrap().token.expose().to_owned();
+    assert_eq!(text(&one), text(&two));
+    let other = HandoverWanted {
+        read_only: true,
+        ..wanted.clone()
+    };
+    assert_eq!(reason(alice.delegate(other).await), "REQUEST_ID_REUSED");
+    alice.revoke(by_grant(&one), "").await.unwrap();
+    let three = alice.delegate(wanted).await.unwrap();
+    assert_eq!(
+        (&*three.grant.state, three.token.is_none()),
+        ("revoked", true)
+    );
+    let dry = HandoverWanted {
+        dry_run: true,
+        ..first()
+    };
+    let dry = alice.delegate(dry).await.unwrap();
+    assert_eq!((&*dry.grant.id, dry.token.is_none()), ("", true));
+    assert!(alice.grants("", "", false).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -137,16 +137,16 @@ impl Caller {
         }
     }
 
-    /// As what it may end `task`; the grants are those that the task was begun under. A workload counts as the holder of
-    /// each that lives.
+    /// Whether it may end `task`. `living` are the grants that the task was begun under, as far as they live; a workload
+    /// counts as the holder of each of its own among them.
     pub(super) fn may_end_task(&self, task: &Task, living: &[Grant]) -> bool {
         self.claims(living)
             .any(|claimant| claimant.may_end_task(task).is_some())
     }
 
-    /// As what it may end `grant`, where `living` are those of its path that live.
-    pub(super) fn may_end_grant(&self, grant: &Grant, living: &[Grant]) -> bool {
-        self.claims(living)
+    /// Whether it may end `grant`; `path` are the grants that it came down from, and itself.
+    pub(super) fn may_end_grant(&self, grant: &Grant, path: &[Grant]) -> bool {
+        self.claims(path)
             .any(|claimant| claimant.may_end_grant(grant).is_some())
     }
 

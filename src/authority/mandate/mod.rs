@@ -10,6 +10,8 @@
 
 mod caller;
 mod delegate;
+mod inspect;
+mod list;
 mod permission;
 mod refusal;
 mod revoke;
@@ -37,9 +39,11 @@ use crate::state::{Begun, Limits, Request, Standing, StateStore};
 
 pub use caller::By;
 pub use delegate::{Delegated, Delegation, Delivery, Parent};
+pub use inspect::{Shown, TokenFacts};
+pub use list::{GrantSeen, Listing, Page};
 pub use permission::{PermissionResult, Permitted, Question as PermissionQuestion, Subject};
 pub use refusal::{MandateRefusal, TokenFault};
-pub use revoke::RevokeTask;
+pub use revoke::{RevokeGrant, RevokeTask};
 pub use task::NewTask;
 pub use token::{Issued, Mint};
 

@@ -15,8 +15,8 @@ use crate::authority::rules::Rules;
 use crate::delegation::token::{Claims, Token};
 use crate::delegation::{GrantId, explain, permitted};
 use crate::permission::{
-    Action, Approval, PolicyAnswer, Reason, Resource, Ruling, Standing as Ground, Structural, Tier,
-    decide,
+    Action, Approval, PermissionSet, PolicyAnswer, Reason, Resource, Ruling, Standing as Ground,
+    Structural, Tier, decide,
 };
 use crate::state::{Level, Standing, Whose};
 
@@ -80,7 +80,49 @@ impl Mandates {
         Self::within(call, checked).await
     }
 
-    pub(super) async fn check_one(
+    /// The same for several operations, in their order.
+    pub async fn check_permissions(
+        &self,
+        call: &Call,
+        questions: &[Question],
+    ) -> Result<Vec<Permitted>, MandateRefusal> {
+        let checked = async {
+            let caller = self.caller(call).await?;
+            let mut answers = Vec::with_capacity(questions.len());
+            for question in questions {
+                answers.push(self.check_one(call, &caller, question).await?);
+            }
+            Ok(answers)
+        };
+        Self::within(call, checked).await
+    }
+
+    /// Everything that a mandate permits now; nothing where it is not alive.
+    pub async fn permissions(
+        &self,
+        call: &Call,
+        mandate: &Subject,
+    ) -> Result<PermissionSet, MandateRefusal> {
+        let listed = async {
+            let caller = self.caller(call).await?;
+            let rules = self.authority.rules();
+            let (standing, claims) = self.mandate(call, &rules, &caller, mandate).await?;
+            let role = role(&rules, &standing);
+            let alive = self.holds_good(&rules, &standing, claims.as_deref());
+            let now = self.authority.clock.now();
+            let registry = &rules.delegation.registry;
+            let held = permitted(&basis(&standing, &role), alive, registry, now)?;
+            let held = claims.map_or_else(|| held.clone(), |it| held.under(&it.permissions));
+            Ok(held.permissions().clone())
+        };
+        Self::within(call, listed).await
+    }
+
+    fn holds_good(&self, rules: &Rules, standing: &Standing, claims: Option<&Claims>) -> bool {
+        self.lives(rules, standing) && !claims.is_some_and(|it| self.killed(it))
+    }
+
+    async fn check_one(
         &self,
         call: &Call,
         caller: &Caller,
@@ -97,7 +139,7 @@ impl Mandates {
     }
 
     /// The mandate, if the caller may know of it, and what the token says that was shown for it.
-    pub(super) async fn mandate(
+    async fn mandate(
         &self,
         call: &Call,
         rules: &Rules,
@@ -142,7 +184,7 @@ impl Mandates {
             id,
         };
         let role = role(rules, standing);
-        let alive = self.lives(rules, standing) && !claims.is_some_and(|it| self.killed(it));
+        let alive = self.holds_good(rules, standing, claims);
         let registry = &rules.delegation.registry;
         let held = match permitted(&basis(standing, &role), alive, registry, now) {
             Ok(held) => held,

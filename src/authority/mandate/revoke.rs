@@ -8,7 +8,8 @@ use super::refusal::MandateRefusal;
 use super::witness::{About, ended, of_task};
 use super::{Call, Mandates};
 use crate::audit::{Details, EventType, Outcome, Record, Text};
-use crate::delegation::{Grant, PersonId, Task, TaskId};
+use crate::delegation::token::Token;
+use crate::delegation::{Grant, GrantId, PersonId, Task, TaskId, TokenId};
 use crate::state::{Ended, Level, Manner, Target, Whose};
 
 /// A task to end.
@@ -22,7 +23,97 @@ pub struct RevokeTask {
     pub reason: String,
 }
 
+/// A grant to end, by one of its names.
+#[derive(Debug)]
+pub enum RevokeGrant {
+    /// By its id.
+    Grant(GrantId),
+    /// By the id of one of its tokens.
+    Id(TokenId),
+    /// By the text of one of its tokens.
+    Token(Token),
+}
+
 impl Mandates {
+    /// Ends a task that is done, with everything below it.
+    pub async fn complete_task(
+        &self,
+        call: &Call,
+        wanted: RevokeTask,
+    ) -> Result<Ended, MandateRefusal> {
+        Self::within(call, self.end_task(call, wanted, Manner::Completed)).await
+    }
+
+    /// Ends a grant, with everything below it. Of a token that is unknown, or that the caller may not end, this says that
+    /// nothing ended (RFC 7009 section 2.2); of such a grant, that there is none.
+    pub async fn revoke_grant(
+        &self,
+        call: &Call,
+        wanted: &RevokeGrant,
+        reason: &str,
+    ) -> Result<Ended, MandateRefusal> {
+        let ended = Self::within(call, self.end_grant(call, wanted, reason)).await;
+        match (ended, wanted) {
+            (Err(MandateRefusal::NotFound(_)), RevokeGrant::Id(_) | RevokeGrant::Token(_)) => {
+                Ok(Ended::default())
+            }
+            (ended, _) => ended,
+        }
+    }
+
+    async fn end_grant(
+        &self,
+        call: &Call,
+        wanted: &RevokeGrant,
+        reason: &str,
+    ) -> Result<Ended, MandateRefusal> {
+        let caller = self.caller(call).await?;
+        let rules = self.authority.rules();
+        let id = match wanted {
+            RevokeGrant::Grant(id) => id.clone(),
+            RevokeGrant::Id(id) => self.store.leased(id.clone(), Whose::Anybody).await?.grant,
+            RevokeGrant::Token(token) => {
+                let named = self.grant_of(&rules, token)?;
+                named.ok_or(MandateRefusal::NotFound(Level::Token))?
+            }
+        };
+        let standing = self.store.standing(id.clone(), Whose::Anybody).await?;
+        let grant = standing.grant();
+        let grant = grant.ok_or(MandateRefusal::NotFound(Level::Grant))?;
+        // Whether they live is of no matter: with any of them, the grant has ended too, and ending it changes nothing.
+        let path = &standing.grants;
+        let under = path.iter().rev().find(|it| caller.held_by(it));
+        let about = About {
+            session: &standing.session,
+            grant: Some(grant),
+        };
+        let record = |result, details| {
+            let message = (!reason.is_empty()).then(|| Text::from(reason));
+            Record {
+                details,
+                message,
+                ..about.record(EventType::TokenRevoked, result, &caller, under)
+            }
+        };
+        if !caller.may_end_grant(grant, path) {
+            // T48
+            let details = Details::default().with("cause", "NOT_FOUND");
+            self.note(call, record(Outcome::Failure, details)).await?;
+            return Err(MandateRefusal::NotFound(Level::Grant));
+        }
+        let target = Target::Grant(id, Whose::Anybody);
+        let request = Self::request(call, &caller);
+        let done = self
+            .store
+            .end(target, Manner::Revoked, request)
+            .await?
+            .value;
+        self.authority.metrics.revocation("grant");
+        let record = record(Outcome::Success, ended(&done));
+        self.witness(call, None, vec![record]).await?;
+        Ok(done)
+    }
+
     /// Ends a task, with every task and every grant below it. When this answers, none of their tokens is good any more.
     pub async fn revoke_task(
         &self,
@@ -107,7 +198,7 @@ impl Mandates {
     }
 
     /// The grants that a task was begun under, root first.
-    async fn above(&self, task: &Task) -> Result<Vec<Grant>, MandateRefusal> {
+    pub(super) async fn above(&self, task: &Task) -> Result<Vec<Grant>, MandateRefusal> {
         let Some(last) = task.begun_under.last() else {
             return Ok(Vec::new());
         };

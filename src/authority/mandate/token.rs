@@ -249,16 +249,42 @@ impl Mandates {
         token: &Token,
     ) -> Result<Arc<Verified>, MandateRefusal> {
         let issuer = Self::issuer(rules)?;
-        let judged = audience(token)
-            .map_err(fault)
-            .and_then(|audience| self.verified(issuer, &audience, token));
-        match judged {
+        let judged = unbelieved(token).map_err(fault);
+        match judged.and_then(|claims| self.verified(issuer, &claims.audience, token)) {
             Ok(verified) => Ok(verified),
             Err((fault, cause)) => Err(self.rejected(call, caller, fault, cause).await?),
         }
     }
 
-    fn judged(
+    /// The grant of a token that was ours once, be it expired: for those who would end it.
+    pub(super) fn grant_of(
+        &self,
+        rules: &Rules,
+        token: &Token,
+    ) -> Result<Option<GrantId>, MandateRefusal> {
+        let issuer = Self::issuer(rules)?;
+        let Ok(claims) = unbelieved(token) else {
+            return Ok(None);
+        };
+        let expected = Expectations {
+            issuer,
+            audience: &claims.audience,
+            now: claims.issued,
+            skew: Duration::ZERO,
+        };
+        let verified = self.verifier.verify(token.expose(), &expected).ok();
+        let lease = verified.and_then(|it| it.claims.lease.clone());
+        Ok(lease.and_then(|it| it.grants.last().cloned()))
+    }
+
+    /// What a token says that is good for whomever it is for.
+    pub(super) fn any(&self, issuer: &Audience, token: &Token) -> Option<Claims> {
+        let audience = unbelieved(token).ok()?.audience;
+        let judged = self.judged(issuer, &audience, token).ok()?;
+        Some(judged.claims.as_ref().clone())
+    }
+
+    pub(super) fn judged(
         &self,
         issuer: &Audience,
         audience: &Audience,
@@ -271,7 +297,7 @@ impl Mandates {
         Ok(verified)
     }
 
-    fn verified(
+    pub(super) fn verified(
         &self,
         issuer: &Audience,
         audience: &Audience,
@@ -306,7 +332,7 @@ impl Mandates {
     }
 
     /// Puts on record that a token was not acceptable, and says so.
-    async fn rejected(
+    pub(super) async fn rejected(
         &self,
         call: &Call,
         caller: &Caller,
@@ -339,12 +365,11 @@ impl Caller {
     }
 }
 
-/// Whom a text says that it is for; nothing of it is believed.
-fn audience(token: &Token) -> Result<Audience, TokenError> {
+/// What a text says; nothing of it is believed.
+fn unbelieved(token: &Token) -> Result<Claims, TokenError> {
     let payload = Compact::parse(token.expose()).and_then(|compact| compact.payload());
     let payload = payload.map_err(TokenError::Form)?;
-    let claims = Claims::parse(&payload).map_err(TokenError::Claims)?;
-    Ok(claims.audience)
+    Claims::parse(&payload).map_err(TokenError::Claims)
 }
 
 fn fault(error: TokenError) -> (TokenFault, &'static str) {

@@ -1,4 +1,4 @@
-//! `attache delegate`, `attache token`, `attache revoke`: authority from the terminal, as a person with the session that is
+//! `attache delegate`, `attache token`, `attache tasks`, `attache revoke`: authority from the terminal, as a person with the session that is
 //! kept, or as an agent with its certificate.
 //!
 //! Nothing is decided here. A token goes into a file that nobody else may read, or is printed where that is asked for.
@@ -6,6 +6,7 @@
 mod delegate;
 mod door;
 mod revoke;
+mod tasks;
 mod token;
 
 use std::io::{self, Read as _};
@@ -22,6 +23,7 @@ use super::{BAD_CONFIG, complain, private_file, small_runtime};
 
 pub(super) use delegate::Delegate;
 pub(super) use revoke::Revoke;
+pub(super) use tasks::Tasks;
 pub(super) use token::Token;
 
 /// Why a command about mandates did not do its work.

@@ -1,25 +1,34 @@
-//! `attache revoke`: ends a task, with every task and every grant below it. When it says so, none of their tokens is good.
+//! `attache revoke`: ends a task or a grant, with everything below it. When it says so, none of their tokens is good.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 
 use super::door::DoorFlags;
-use super::{CommandError, run};
+use super::{CommandError, mandate, run};
 use crate::delegation::{PersonId, TaskId};
 use crate::grpc::EndedInfo;
 
-/// End a task, with everything that was delegated for it
+/// End a task or a grant, with everything below it
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Exit code: 0 ended, now or before, 1 refused or not reachable, 2 wrong use.")]
+#[command(
+    group = ArgGroup::new("which").args(["task", "grant", "token_file"]).required(true),
+    after_help = "Exit code: 0 ended, now or before, 1 refused or not reachable, 2 wrong use."
+)]
 pub(in crate::cli) struct Revoke {
     /// The task
     #[arg(long, value_name = "TASK")]
-    task: TaskId,
-    /// Whose task it is [default: your own]
+    task: Option<TaskId>,
+    /// The grant
     #[arg(long, value_name = "ID")]
+    grant: Option<String>,
+    /// The grant of the token in this file
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// With --task: whose it is [default: your own]
+    #[arg(long, value_name = "ID", requires = "task")]
     person: Option<PersonId>,
     /// Why, for the record
     #[arg(
@@ -45,9 +54,15 @@ impl Revoke {
         let mut client = self.door.client().await?;
         let person = self.person.as_ref().map(ToString::to_string);
         let person = person.unwrap_or_default();
-        let ended = client
-            .revoke_task(&self.task.to_string(), &person, &self.reason)
-            .await;
+        let mandate = mandate(self.grant.as_deref(), self.token_file.as_deref())?;
+        let ended = match (&self.task, mandate) {
+            (Some(task), _) => {
+                let task = task.to_string();
+                client.revoke_task(&task, &person, &self.reason).await
+            }
+            (None, Some(mandate)) => client.revoke(mandate, &self.reason).await,
+            (None, None) => return Err(CommandError::Flag("name a task with --task")),
+        };
         self.print(&ended.map_err(CommandError::of_server)?);
         Ok(ExitCode::SUCCESS)
     }

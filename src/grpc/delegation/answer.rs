@@ -2,15 +2,18 @@
 
 use prost_types::Timestamp as Wire;
 
-use crate::authority::{self, Delegated, Issued, Permitted};
+use crate::authority::{
+    self, Delegated, GrantSeen, Issued, Permitted, TokenFacts as OurFacts, TokenFault,
+};
 use crate::clock::Timestamp;
 use crate::delegation::{self, Chain, Excess, Named, Principal, Status as Life, Task as Ours};
 use crate::permission::{self, PermissionSet};
 use crate::state::Ended;
 
 use super::super::proto::attache::v1::{
-    ChainMember, CheckPermissionResponse, DelegateResponse, Grant, IssuedToken, Permission,
-    PermissionResult, RevokeTaskResponse, State, Task, TaskOutcome, Tier,
+    ChainMember, CheckPermissionResponse, DelegateResponse, Grant, IntrospectTokenResponse,
+    IssuedToken, Permission, PermissionResult, RevokeGrantResponse, RevokeTaskResponse, State,
+    Task, TaskOutcome, Tier, TokenFacts, VerifyTokenResponse,
 };
 
 pub(super) fn task(task: &Ours) -> Task {
@@ -58,6 +61,58 @@ pub(super) fn delegated(delegated: Delegated, dry: bool) -> DelegateResponse {
         grant: Some(told),
         token: token.as_ref().map(issued),
         dropped: dropped.iter().map(lost).collect(),
+    }
+}
+
+pub(super) fn seen(seen: &GrantSeen) -> Grant {
+    grant(&seen.grant, &seen.permissions, seen.live_tokens)
+}
+
+pub(super) fn ended_grant(ended: &Ended) -> RevokeGrantResponse {
+    RevokeGrantResponse {
+        revoked_token_count: number(ended.tokens),
+        revoked_grant_count: number(ended.grants.len()),
+    }
+}
+
+pub(super) fn verified(verified: Result<OurFacts, TokenFault>) -> VerifyTokenResponse {
+    match verified {
+        Ok(known) => VerifyTokenResponse {
+            valid: true,
+            reason_code: String::new(),
+            facts: Some(facts(&known)),
+        },
+        Err(fault) => VerifyTokenResponse {
+            valid: false,
+            reason_code: fault.code().to_ascii_lowercase(),
+            facts: None,
+        },
+    }
+}
+
+pub(super) fn introspected(found: Option<OurFacts>) -> IntrospectTokenResponse {
+    IntrospectTokenResponse {
+        active: found.is_some(),
+        facts: found.as_ref().map(facts),
+    }
+}
+
+fn facts(known: &OurFacts) -> TokenFacts {
+    let OurFacts {
+        claims,
+        permissions,
+    } = known;
+    let lease = claims.lease.as_ref();
+    TokenFacts {
+        jti: claims.id.to_string(),
+        person: claims.chain.person.to_string(),
+        delegation_chain: chain(&claims.chain),
+        task_path: lease.map(|it| texts(&it.tasks)).unwrap_or_default(),
+        grant_path: lease.map(|it| texts(&it.grants)).unwrap_or_default(),
+        permissions: self::permissions(permissions),
+        audience: vec![claims.audience.to_string()],
+        issue_time: Some(time(claims.issued)),
+        expire_time: Some(time(claims.expires)),
     }
 }
 

@@ -18,6 +18,7 @@ use super::super::dialled;
 use super::super::proto::attache::v1::check_permission_request::Mandate;
 use super::super::proto::attache::v1::delegate_request::Parent;
 use super::super::proto::attache::v1::delegation_service_client::DelegationServiceClient;
+use super::super::proto::attache::v1::revoke_token_request::Which;
 use super::super::proto::attache::v1::{self as proto};
 use super::super::refusal;
 
@@ -136,6 +137,8 @@ pub struct GrantInfo {
     pub state: String,
     /// When it ends by itself, in seconds since 1970.
     pub expires: u64,
+    /// Tokens of it that are good.
+    pub live_tokens: u32,
 }
 
 /// A token.
@@ -299,6 +302,133 @@ impl DelegationClient {
         Ok(self.grpc.revoke_task(asked).await?.into_inner().into())
     }
 
+    /// Ends a task that is done; `person` is empty for the caller's own.
+    pub async fn complete_task(
+        &mut self,
+        task: &str,
+        person: &str,
+    ) -> Result<EndedInfo, DelegationClientError> {
+        let asked = self.shown(proto::CompleteTaskRequest {
+            task_id: task.to_owned(),
+            person: person.to_owned(),
+            request_id: String::new(),
+        });
+        Ok(self.grpc.complete_task(asked).await?.into_inner().into())
+    }
+
+    /// Ends a grant with everything below it: the grant itself, or that of a token.
+    pub async fn revoke(
+        &mut self,
+        mandate: MandateRef,
+        reason: &str,
+    ) -> Result<EndedInfo, DelegationClientError> {
+        let (reason, request_id) = (reason.to_owned(), String::new());
+        let ended = match mandate {
+            MandateRef::Grant(grant_id) => {
+                let asked = self.shown(proto::RevokeGrantRequest {
+                    grant_id,
+                    reason,
+                    request_id,
+                });
+                self.grpc.revoke_grant(asked).await?.into_inner()
+            }
+            MandateRef::Token(token) => {
+                let asked = self.shown(proto::RevokeTokenRequest {
+                    which: Some(Which::Token(token.expose().to_owned())),
+                    reason,
+                    request_id,
+                });
+                self.grpc.revoke_token(asked).await?.into_inner()
+            }
+        };
+        Ok(EndedInfo {
+            tokens: ended.revoked_token_count,
+            grants: ended.revoked_grant_count,
+            tasks: Vec::new(),
+        })
+    }
+
+    /// All tasks that the caller may see, of `person` and at or below `under` where these are not empty.
+    pub async fn tasks(
+        &mut self,
+        person: &str,
+        under: &str,
+        ended: bool,
+    ) -> Result<Vec<TaskInfo>, DelegationClientError> {
+        let mut all = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let asked = self.shown(proto::ListTasksRequest {
+                person: person.to_owned(),
+                under_task: under.to_owned(),
+                show_ended: ended,
+                page_size: 0,
+                page_token,
+            });
+            let page = self.grpc.list_tasks(asked).await?.into_inner();
+            all.extend(page.tasks.into_iter().map(TaskInfo::from));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// All grants that the caller may see, of `person` and at or below the task `under` where these are not empty.
+    pub async fn grants(
+        &mut self,
+        person: &str,
+        under: &str,
+        ended: bool,
+    ) -> Result<Vec<GrantInfo>, DelegationClientError> {
+        let mut all = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let asked = self.shown(proto::ListGrantsRequest {
+                person: person.to_owned(),
+                under_task: under.to_owned(),
+                show_ended: ended,
+                page_size: 0,
+                page_token,
+            });
+            let page = self.grpc.list_grants(asked).await?.into_inner();
+            all.extend(page.grants.into_iter().map(GrantInfo::from));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Why a token is not good for who showed it and for `audience`, empty for the caller; `None` where it is.
+    pub async fn verify(
+        &mut self,
+        token: &Token,
+        presenter: &str,
+        audience: &str,
+    ) -> Result<Option<String>, DelegationClientError> {
+        let asked = self.shown(proto::VerifyTokenRequest {
+            token: token.expose().to_owned(),
+            presenter: presenter.to_owned(),
+            audience: audience.to_owned(),
+        });
+        let told = self.grpc.verify_token(asked).await?.into_inner();
+        Ok((!told.valid).then_some(told.reason_code))
+    }
+
+    /// What a token permits now; `None` where it is not alive or the caller may not know.
+    pub async fn introspect(
+        &mut self,
+        token: &Token,
+    ) -> Result<Option<Vec<String>>, DelegationClientError> {
+        let asked = self.shown(proto::IntrospectTokenRequest {
+            token: token.expose().to_owned(),
+        });
+        let told = self.grpc.introspect_token(asked).await?.into_inner();
+        let facts = told.facts.filter(|_| told.active);
+        Ok(facts.map(|facts| facts.permissions.iter().map(written).collect()))
+    }
+
     /// What a mandate permits for one operation.
     pub async fn check_permission(
         &mut self,
@@ -403,6 +533,7 @@ impl From<proto::Grant> for GrantInfo {
             audience: grant.audience,
             state,
             expires: seconds(grant.expire_time),
+            live_tokens: grant.live_tokens,
         }
     }
 }

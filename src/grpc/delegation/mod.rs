@@ -18,6 +18,8 @@ use tower::Layer as _;
 
 use crate::authority::{By, Call, LONGEST_MANDATE_CALL, MandateRefusal, Mandates, Once};
 
+use crate::delegation::token::Token;
+
 use super::connection::Proxy;
 use super::deadline::deadline;
 use super::guard::{Guard, GuardLayer};
@@ -25,8 +27,13 @@ use super::proto::attache::v1::delegation_service_server::{
     DelegationService, DelegationServiceServer, SERVICE_NAME,
 };
 use super::proto::attache::v1::{
-    CheckPermissionRequest, CheckPermissionResponse, CreateTaskRequest, DelegateRequest,
-    DelegateResponse, IssuedToken, MintTokenRequest, RevokeTaskRequest, RevokeTaskResponse, Task,
+    BatchCheckPermissionsRequest, BatchCheckPermissionsResponse, CheckPermissionRequest,
+    CheckPermissionResponse, CompleteTaskRequest, CreateTaskRequest, DelegateRequest,
+    DelegateResponse, GetTaskRequest, IntrospectTokenRequest, IntrospectTokenResponse, IssuedToken,
+    ListEffectivePermissionsRequest, ListEffectivePermissionsResponse, ListGrantsRequest,
+    ListGrantsResponse, ListTasksRequest, ListTasksResponse, MintTokenRequest, RevokeGrantRequest,
+    RevokeGrantResponse, RevokeTaskRequest, RevokeTaskResponse, RevokeTokenRequest, Task,
+    VerifyTokenRequest, VerifyTokenResponse,
 };
 use super::refusal::Refused;
 use super::services::LONGEST_CALL;
@@ -85,6 +92,35 @@ impl DelegationService for Handovers {
         told(created.map(|it| answer::task(&it)))
     }
 
+    async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<Response<Task>, Status> {
+        let (call, asked) = asked("GetTask", request)?;
+        let (person, id) = wire::task_of(&asked)?;
+        let found = self.mandates.task(&call, person, id).await;
+        told(found.map(|it| answer::task(&it)))
+    }
+
+    async fn list_tasks(
+        &self,
+        request: Request<ListTasksRequest>,
+    ) -> Result<Response<ListTasksResponse>, Status> {
+        let (call, asked) = asked("ListTasks", request)?;
+        let page = self.mandates.tasks(&call, wire::tasks(&asked)?).await;
+        told(page.map(|page| ListTasksResponse {
+            tasks: page.items.iter().map(answer::task).collect(),
+            next_page_token: page.next.map(|it| it.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn complete_task(
+        &self,
+        request: Request<CompleteTaskRequest>,
+    ) -> Result<Response<RevokeTaskResponse>, Status> {
+        let (call, asked) = asked("CompleteTask", request)?;
+        let wanted = wire::complete_task(&asked)?;
+        let ended = self.mandates.complete_task(&call, wanted).await;
+        told(ended.map(|it| answer::ended_task(&it)))
+    }
+
     async fn delegate(
         &self,
         request: Request<DelegateRequest>,
@@ -103,6 +139,48 @@ impl DelegationService for Handovers {
         let (call, asked) = asked("MintToken", request)?;
         let issued = self.mandates.mint(&call, &wire::mint(&asked)?).await;
         told(issued.map(|it| answer::issued(&it)))
+    }
+
+    async fn verify_token(
+        &self,
+        request: Request<VerifyTokenRequest>,
+    ) -> Result<Response<VerifyTokenResponse>, Status> {
+        let (call, asked) = asked("VerifyToken", request)?;
+        let verified = self
+            .mandates
+            .verify_token(&call, &wire::shown(asked)?)
+            .await;
+        told(verified.map(answer::verified))
+    }
+
+    async fn introspect_token(
+        &self,
+        request: Request<IntrospectTokenRequest>,
+    ) -> Result<Response<IntrospectTokenResponse>, Status> {
+        let (call, asked) = asked("IntrospectToken", request)?;
+        let token = Token::new(asked.token);
+        let found = self.mandates.introspect_token(&call, &token).await;
+        told(found.map(answer::introspected))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<RevokeTokenRequest>,
+    ) -> Result<Response<RevokeGrantResponse>, Status> {
+        let (call, asked) = asked("RevokeToken", request)?;
+        let (which, reason) = wire::revoke_token(asked)?;
+        let ended = self.mandates.revoke_grant(&call, &which, &reason).await;
+        told(ended.map(|it| answer::ended_grant(&it)))
+    }
+
+    async fn revoke_grant(
+        &self,
+        request: Request<RevokeGrantRequest>,
+    ) -> Result<Response<RevokeGrantResponse>, Status> {
+        let (call, asked) = asked("RevokeGrant", request)?;
+        let (which, reason) = wire::revoke_grant(asked)?;
+        let ended = self.mandates.revoke_grant(&call, &which, &reason).await;
+        told(ended.map(|it| answer::ended_grant(&it)))
     }
 
     async fn revoke_task(
@@ -126,6 +204,44 @@ impl DelegationService for Handovers {
         let permitted = self.mandates.check_permission(&call, &question).await;
         told(permitted.map(|it| answer::permitted(&it)))
     }
+
+    async fn batch_check_permissions(
+        &self,
+        request: Request<BatchCheckPermissionsRequest>,
+    ) -> Result<Response<BatchCheckPermissionsResponse>, Status> {
+        let (call, asked) = asked("BatchCheckPermissions", request)?;
+        let questions = wire::questions(asked)?;
+        let permitted = self.mandates.check_permissions(&call, &questions).await;
+        told(permitted.map(|it| BatchCheckPermissionsResponse {
+            results: it.iter().map(answer::permitted).collect(),
+        }))
+    }
+
+    async fn list_effective_permissions(
+        &self,
+        request: Request<ListEffectivePermissionsRequest>,
+    ) -> Result<Response<ListEffectivePermissionsResponse>, Status> {
+        let (call, asked) = asked("ListEffectivePermissions", request)?;
+        let held = self
+            .mandates
+            .permissions(&call, &wire::mandate(asked)?)
+            .await;
+        told(held.map(|it| ListEffectivePermissionsResponse {
+            permissions: answer::permissions(&it),
+        }))
+    }
+
+    async fn list_grants(
+        &self,
+        request: Request<ListGrantsRequest>,
+    ) -> Result<Response<ListGrantsResponse>, Status> {
+        let (call, asked) = asked("ListGrants", request)?;
+        let page = self.mandates.grants(&call, wire::grants(&asked)?).await;
+        told(page.map(|page| ListGrantsResponse {
+            grants: page.items.iter().map(answer::seen).collect(),
+            next_page_token: page.next.map(|it| it.to_string()).unwrap_or_default(),
+        }))
+    }
 }
 
 /// A message with a name by which the caller knows it when it comes again.
@@ -148,14 +264,33 @@ named!(
     CreateTaskRequest,
     DelegateRequest,
     MintTokenRequest,
-    RevokeTaskRequest
+    RevokeTaskRequest,
+    CompleteTaskRequest,
+    RevokeTokenRequest,
+    RevokeGrantRequest
 );
 
-impl Named for CheckPermissionRequest {
-    fn take_name(&mut self) -> String {
-        String::new()
-    }
+/// Questions, that change nothing.
+macro_rules! nameless {
+    ($($message:ty),+) => {
+        $(impl Named for $message {
+            fn take_name(&mut self) -> String {
+                String::new()
+            }
+        })+
+    };
 }
+
+nameless!(
+    GetTaskRequest,
+    ListTasksRequest,
+    VerifyTokenRequest,
+    IntrospectTokenRequest,
+    CheckPermissionRequest,
+    BatchCheckPermissionsRequest,
+    ListEffectivePermissionsRequest,
+    ListGrantsRequest
+);
 
 /// Who calls and until when, and the message without the name it is known by.
 fn asked<T: Named>(method: &'static str, request: Request<T>) -> Result<(Call, T), Status> {

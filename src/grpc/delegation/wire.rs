@@ -7,16 +7,21 @@ use std::time::Duration;
 use tonic::Status;
 
 use crate::authority::{
-    Delegation, Delivery, Mint, NewTask, Parent, PermissionQuestion, RevokeTask, Subject,
+    Delegation, Delivery, Listing, Mint, NewTask, Parent, PermissionQuestion, RevokeGrant,
+    RevokeTask, Shown, Subject,
 };
 use crate::delegation::token::Token;
-use crate::delegation::{self, MOST_PURPOSE, Narrowing, lifetime};
+use crate::delegation::{self, GrantId, MOST_PURPOSE, Narrowing, PersonId, TaskId, lifetime};
 
 use super::super::proto::attache::v1::check_permission_request::Mandate;
 use super::super::proto::attache::v1::delegate_request;
+use super::super::proto::attache::v1::revoke_token_request::Which;
 use super::super::proto::attache::v1::{
-    self as proto, CheckPermissionRequest, CreateTaskRequest, DelegateRequest, IssuedToken,
-    MintTokenRequest, RevokeTaskRequest,
+    self as proto, BatchCheckPermissionsRequest, CheckPermissionRequest, CompleteTaskRequest,
+    CreateTaskRequest, DelegateRequest, GetTaskRequest, IntrospectTokenRequest, IssuedToken,
+    ListEffectivePermissionsRequest, ListGrantsRequest, ListTasksRequest, MintTokenRequest,
+    RevokeGrantRequest, RevokeTaskRequest, RevokeTokenRequest, VerifyTokenRequest,
+    list_effective_permissions_request,
 };
 use super::super::refusal::Refused;
 
@@ -133,6 +138,95 @@ pub(super) fn revoke_task(asked: RevokeTaskRequest) -> Result<RevokeTask, Status
     })
 }
 
+pub(super) fn complete_task(asked: &CompleteTaskRequest) -> Result<RevokeTask, Status> {
+    Ok(RevokeTask {
+        person: optional("person", &asked.person)?,
+        task: required("task_id", &asked.task_id)?,
+        reason: String::new(),
+    })
+}
+
+/// Which grant, and why.
+pub(super) fn revoke_token(asked: RevokeTokenRequest) -> Result<(RevokeGrant, String), Status> {
+    let which = match asked.which {
+        Some(Which::Token(text)) => RevokeGrant::Token(Token::new(text)),
+        Some(Which::Jti(id)) => RevokeGrant::Id(required("jti", &id)?),
+        None => return Err(Refused::field("which", "name a token or its id").into()),
+    };
+    Ok((which, bounded("reason", asked.reason)?))
+}
+
+/// Which grant, and why.
+pub(super) fn revoke_grant(asked: RevokeGrantRequest) -> Result<(RevokeGrant, String), Status> {
+    let which = RevokeGrant::Grant(required("grant_id", &asked.grant_id)?);
+    Ok((which, bounded("reason", asked.reason)?))
+}
+
+pub(super) fn shown(asked: VerifyTokenRequest) -> Result<Shown, Status> {
+    Ok(Shown {
+        presenter: required("presenter", &asked.presenter)?,
+        audience: optional("audience", &asked.audience)?,
+        token: Token::new(asked.token),
+    })
+}
+
+/// Whose task, and which.
+pub(super) fn task_of(asked: &GetTaskRequest) -> Result<(Option<PersonId>, TaskId), Status> {
+    let person = optional("person", &asked.person)?;
+    Ok((person, required("task_id", &asked.task_id)?))
+}
+
+pub(super) fn tasks(asked: &ListTasksRequest) -> Result<Listing<TaskId>, Status> {
+    Ok(Listing {
+        person: optional("person", &asked.person)?,
+        under: optional("under_task", &asked.under_task)?,
+        ended: asked.show_ended,
+        most: page_size(asked.page_size)?,
+        after: optional("page_token", &asked.page_token)?,
+    })
+}
+
+pub(super) fn grants(asked: &ListGrantsRequest) -> Result<Listing<GrantId>, Status> {
+    Ok(Listing {
+        person: optional("person", &asked.person)?,
+        under: optional("under_task", &asked.under_task)?,
+        ended: asked.show_ended,
+        most: page_size(asked.page_size)?,
+        after: optional("page_token", &asked.page_token)?,
+    })
+}
+
+fn page_size(asked: i32) -> Result<u32, Status> {
+    match u32::try_from(asked) {
+        Ok(0) => Ok(MOST_OF_A_PAGE),
+        Ok(size) => Ok(size.min(MOST_OF_A_PAGE)),
+        Err(_negative) => Err(Refused::field("page_size", "write 0 to 100").into()),
+    }
+}
+
+pub(super) fn questions(
+    asked: BatchCheckPermissionsRequest,
+) -> Result<Vec<PermissionQuestion>, Status> {
+    let checks = asked.checks;
+    if checks.is_empty() || checks.len() > MOST_CHECKS {
+        let advice = format!("ask 1 to {MOST_CHECKS} things at once");
+        return Err(Refused::field("checks", advice).into());
+    }
+    let asked = checks.into_iter().enumerate();
+    asked
+        .map(|(at, check)| question(check, &format!("checks[{at}].")))
+        .collect()
+}
+
+pub(super) fn mandate(asked: ListEffectivePermissionsRequest) -> Result<Subject, Status> {
+    use list_effective_permissions_request::Mandate;
+    match asked.mandate {
+        Some(Mandate::Token(text)) => Ok(Subject::Token(Token::new(text))),
+        Some(Mandate::GrantId(id)) => Ok(Subject::Grant(required("grant_id", &id)?)),
+        None => Err(Refused::field("mandate", "name a token or a grant").into()),
+    }
+}
+
 /// `place` stands before the names of fields.
 pub(super) fn question(
     asked: CheckPermissionRequest,
@@ -243,9 +337,19 @@ hidden!(
     DelegateRequest,
     delegate_request::Parent,
     CheckPermissionRequest,
-    Mandate
+    Mandate,
+    ListEffectivePermissionsRequest,
+    list_effective_permissions_request::Mandate,
+    VerifyTokenRequest,
+    IntrospectTokenRequest,
+    RevokeTokenRequest,
+    Which
 );
 
+/// Things of a page.
+const MOST_OF_A_PAGE: u32 = 100;
+/// Checks of a batch.
+const MOST_CHECKS: usize = 100;
 const MOST_OF_A_REQUEST_ID: usize = 64;
 /// Bytes of a SPIFFE ID, the longest of names.
 const MOST_OF_A_NAME: usize = 2048;
