@@ -145,7 +145,7 @@ fn the_shown_runs_are_the_quickstart_s() {
     let text = read("README.md");
     let runner = read("deploy/quickstart/run.py");
     for (run, lists) in [
-        ("make run", vec!["REQUESTS"]),
+        ("make run", vec!["REQUESTS", "MANDATES", "REVOKED"]),
         ("make run ENGINE=opa", vec!["OUTAGE", "OPEN", "RECOVERED"]),
     ] {
         let (_, rest) = text.split_once(&format!("<!-- {run} -->")).unwrap();
