@@ -183,7 +183,9 @@ impl<'a> Walk<'a> {
         let entries: Vec<_> = records.iter().map(|line| read(line).short()).collect();
         if entries != ENTRIES {
             self.sound = false;
-            say("NOT AS IT HAS TO BE; in order, these are:");
+            say("NOT AS IT HAS TO BE; in order, these were:");
+            entries.iter().for_each(|entry| say(entry));
+            say("and have to be:");
             ENTRIES.iter().for_each(|entry| say(entry));
         }
         Ok(())
@@ -202,9 +204,10 @@ impl<'a> Walk<'a> {
 impl Entry {
     /// What happened, how it went, who did it, and how many take part.
     fn short(&self) -> String {
-        let actor = match &*self.actor.id {
-            "" => &self.actor.r#type,
-            id => id,
+        // attache itself is known by the name of its trail, which is another one in every run.
+        let actor = match &*self.actor.r#type {
+            "system" => "system",
+            _ => &self.actor.id,
         };
         let (event, result) = (&self.event_type, &self.result);
         format!("{event} {result} {actor} {}", self.delegation_chain.len())
