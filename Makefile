@@ -22,7 +22,7 @@ run: ## Show attache beside a real Envoy and keep it running (ONCE=1: stop after
 	@python3 deploy/quickstart/run.py
 
 .PHONY: test
-test: test-core test-e2e test-abuse test-export test-jose test-opa test-spire test-quickstart ## Run every test
+test: test-core test-e2e test-abuse test-witness test-export test-jose test-opa test-spire test-quickstart ## Run every test
 
 .PHONY: test-core
 test-core: cargo ## Run what needs nothing but Rust
@@ -37,6 +37,14 @@ test-e2e: cargo ## Run the tests against a real Envoy, and OpenSSL as a judge of
 test-abuse: cargo ## Attack the binary over loopback, have h2spec judge it, and ask 100 000 times as ever new callers
 	@h2spec="$$(tests/tools/h2spec)" && set -x && \
 	H2SPEC_BIN="$$h2spec" REQUIRE_H2SPEC=1 ABUSE_SOAK=100000 cargo test --locked --test abuse
+
+.PHONY: test-witness
+test-witness: cargo ## Kill attache under load and look for every answer in its trail; see that it does not grow
+	cargo build --locked --bin attache --example audit_kill
+	@run() { (set -x; cargo run --quiet --locked --example audit_kill -- "$$@"); } && \
+	run --sink sqlite && run --sink jsonl && \
+	run --sink sqlite --lie && run --sink jsonl --lie && \
+	run --sink jsonl --flat 30
 
 .PHONY: test-jose
 test-jose: cargo ## Let foreign JOSE libraries verify tokens of ours, and forge some
@@ -71,7 +79,24 @@ test-quickstart: ## Check that `make run` shows the decisions it promises
 .PHONY: bench
 bench: cargo ## Measure: in process with criterion, then under load beside a server that always allows
 	cargo bench --locked --bench audit --bench check --bench delegation --bench identity --bench routes --bench state --bench tokens
+	cargo bench --locked --bench trail
 	benches/load.sh $(REQUESTS)
+
+.PHONY: kill
+kill: cargo ## Kill attache under load ROUNDS=n times (100 without) for each sink; with strace, in the middle of writes and syncs too
+	cargo build --locked --bin attache --example audit_kill
+	@strace="$$(command -v strace || true)" && \
+	if [ -z "$$strace" ]; then echo "no strace here: no kill in the middle of a write or sync" >&2; fi && \
+	for sink in sqlite jsonl; do \
+		cargo run --quiet --locked --example audit_kill -- --sink "$$sink" --rounds $(or $(ROUNDS),100) $${strace:+--strace "$$strace"}; \
+	done
+
+.PHONY: flat
+flat: cargo ## Look whether attache's file handles and memory stay flat under load (MINUTES=n, 5 without)
+	cargo build --locked --bin attache --example audit_kill
+	@for sink in sqlite jsonl; do \
+		cargo run --quiet --locked --example audit_kill -- --sink "$$sink" --flat "$$(($(or $(MINUTES),5) * 60))"; \
+	done
 
 .PHONY: soak
 soak: cargo ## Judge every answer under load, while OPA fails in every way and policy changes (MINUTES=n, 10 without)

@@ -40,7 +40,7 @@ use crate::keys::{Keyring, KeysError, Verifier};
 use crate::lifecycle::{Notices, Readiness, Shutdown};
 use crate::policy::{EngineKind, Judge, LoadError, Proof, Source};
 use crate::socket::{Address, BindError, Bound, SocketFile};
-use crate::state;
+use crate::state::{self, StateStore};
 use crate::telemetry;
 use crate::tls::{Credentials, Renewal};
 
@@ -207,19 +207,14 @@ impl App {
         judge.report_to(circuit_witness(auditor.clone(), notices.clone()));
         let metrics = Metrics::new(&mut registry);
         let store = sessions::open(&fixed, &clock)?;
-        let issuer = rules.delegation.limits.issuer.is_some();
-        let kept = store.as_ref().filter(|_| issuer);
-        let keyring = match kept {
-            Some(_) => Some(keys::open(&fixed, &*clock, &auditor).await?),
-            None => {
-                tracing::info!("nothing can be handed on: that needs delegation.issuer and state");
-                None
-            }
+        // Whoever can't issue tokens looks at none either.
+        let keyring = if store.is_some() && rules.delegation.limits.issuer.is_some() {
+            Some(keys::open(&fixed, &*clock, &auditor).await?)
+        } else {
+            tracing::info!("nothing can be handed on: that needs delegation.issuer and state");
+            None
         };
-        let tokens = kept.zip(keyring.clone()).map(|(store, keyring)| {
-            let verifier = Verifier::new(keyring, REMEMBERED_TOKENS);
-            Tokens::new(verifier, Arc::clone(store))
-        });
+        let tokens = tokens(store.as_ref(), keyring.as_ref());
         let authority = Authority::new(
             Arc::new(rules),
             judge.engine(),
@@ -236,14 +231,7 @@ impl App {
                 rng,
             ))
         });
-        let kept = sessions.as_ref().zip(store).filter(|_| issuer);
-        let mandates = kept
-            .zip(keyring.clone())
-            .map(|((sessions, store), keyring)| {
-                let (authority, sessions) = (Arc::clone(&authority), Arc::clone(sessions));
-                let rng = rand::make_rng();
-                Arc::new(Mandates::new(authority, sessions, store, keyring, rng))
-            });
+        let mandates = mandates(&authority, sessions.as_ref(), store, keyring.as_ref());
         let renewals = credentials.renewals();
         let credentials = Arc::new(credentials);
         let reloader = Reloader::new(
@@ -388,8 +376,7 @@ impl App {
         }
 
         if let Some(keyring) = keyring {
-            let auditor = witness.auditor();
-            let rotating = keys::rotate(keyring, clock, auditor, notices.clone());
+            let rotating = keys::rotate(keyring, clock, witness.auditor(), notices.clone());
             tasks.spawn(until_draining(rotating, shutdown.clone()));
         }
 
@@ -532,6 +519,27 @@ fn register_build_info(registry: &mut Registry, mode: Mode) {
         "Version and mode of the running process, always 1",
         info,
     );
+}
+
+/// What hands authority on, where there is all that it takes.
+fn mandates(
+    authority: &Arc<Authority>,
+    sessions: Option<&Arc<Sessions>>,
+    store: Option<Arc<dyn StateStore>>,
+    keyring: Option<&Arc<Keyring>>,
+) -> Option<Arc<Mandates>> {
+    let (sessions, store, keyring) = (sessions?, store?, keyring?);
+    let (authority, sessions) = (Arc::clone(authority), Arc::clone(sessions));
+    let (keyring, rng) = (Arc::clone(keyring), rand::make_rng());
+    let mandates = Mandates::new(authority, sessions, store, keyring, rng);
+    Some(Arc::new(mandates))
+}
+
+/// What tokens are looked at with, where there is all that it takes.
+fn tokens(store: Option<&Arc<dyn StateStore>>, keyring: Option<&Arc<Keyring>>) -> Option<Tokens> {
+    let (store, keyring) = store.zip(keyring)?;
+    let verifier = Verifier::new(Arc::clone(keyring), REMEMBERED_TOKENS);
+    Some(Tokens::new(verifier, Arc::clone(store)))
 }
 
 fn lines(errors: &[LoadError]) -> String {

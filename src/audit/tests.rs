@@ -894,6 +894,26 @@ async fn many_commits_share_one_flush() {
     assert_eq!(flushes.try_iter().count(), 1, "for a hundred");
 }
 
+#[tokio::test]
+async fn who_waits_is_answered_though_others_keep_coming() {
+    // A11
+    let (gate, memory, begins, let_go) = Gate::new();
+    let witness = Witness::start(1000, Box::new(gate), vec![]);
+    begins.recv().unwrap();
+    let mut first = Box::pin(witness.auditor.commit(allowed(0)));
+    assert!(futures::poll!(first.as_mut()).is_pending());
+    let_go.send(()).unwrap();
+    // Its batch is being written, and the next record is there before it is done.
+    begins.recv().unwrap();
+    witness.auditor.record(allowed(1));
+    let_go.send(()).unwrap();
+    begins.recv().unwrap();
+    assert!(futures::poll!(first.as_mut()).is_ready());
+    drop(let_go);
+    witness.handle.close().await.unwrap();
+    assert_eq!(memory.records(EventType::PermissionCheck).len(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_flush_of_five_seconds_holds_up_who_must_wait_and_nobody_else() {
     // A11. The clock of this test stands still while it waits; the disk does not know it.

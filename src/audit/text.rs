@@ -107,12 +107,12 @@ pub(super) fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// `text` without what looks like a token: `eyJ`, as every JSON Web Token begins, with at least sixteen further
-/// characters of its alphabet. The whole run becomes `[token]`.
+/// `text` without what looks like a token: one of [`TOKEN_STARTS`] with at least sixteen further characters of its
+/// alphabet. The whole run becomes `[token]`.
 fn masked(text: &str) -> Cow<'_, str> {
     let mut kept = String::new();
     let mut rest = text;
-    while let Some((before, run)) = rest.split_once(TOKEN_START) {
+    while let Some((before, start, run)) = next_start(rest) {
         let of_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
         let length = run.bytes().take_while(of_token).count();
         kept.push_str(before);
@@ -120,7 +120,7 @@ fn masked(text: &str) -> Cow<'_, str> {
             kept.push_str("[token]");
             rest = run.get(length..).unwrap_or_default();
         } else {
-            kept.push_str(TOKEN_START);
+            kept.push_str(start);
             rest = run;
         }
     }
@@ -131,8 +131,18 @@ fn masked(text: &str) -> Cow<'_, str> {
     Cow::Owned(kept)
 }
 
-/// `{"` in base64url.
-const TOKEN_START: &str = "eyJ";
+/// What comes before the first thing in `text` that a token may begin with, that thing, and what follows it.
+fn next_start(text: &str) -> Option<(&str, &'static str, &str)> {
+    let starts = TOKEN_STARTS.iter();
+    let found = starts.filter_map(|start| {
+        let (before, run) = text.split_once(start)?;
+        Some((before, *start, run))
+    });
+    found.min_by_key(|(before, ..)| before.len())
+}
+
+/// `{"` in base64url, as every JSON Web Token begins; and as the token of a person's session does.
+const TOKEN_STARTS: [&str; 2] = ["eyJ", "ath_"];
 const SHORTEST_TOKEN: usize = 16;
 
 /// `text` itself, or its cut form if it is longer than [`Text::MAX`].
@@ -154,6 +164,22 @@ fn bounded(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_looks_like_a_token_of_either_kind_is_not_written() {
+        let jwt = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl";
+        let session = format!("ath_{}", "Ab-_".repeat(10) + "xyz");
+        for (text, written) in [
+            (format!("a {session}, b"), "a [token], b"),
+            (format!("/x/{jwt}/{session}/y"), "/x/[token]/[token]/y"),
+            (format!("{session} {jwt}"), "[token] [token]"),
+            ("bath_tub eyJ path_to".to_owned(), "bath_tub eyJ path_to"),
+        ] {
+            assert_eq!(shown(&text), written);
+            let json = serde_json::to_string(&Text::from(text)).unwrap();
+            assert_eq!(json, format!("\"{written}\""));
+        }
+    }
 
     #[test]
     fn a_text_of_two_kibibytes_is_kept_whole() {

@@ -5,7 +5,7 @@
 //! because a chain with a hole is worth less than a late one. One that blocks blocks this thread; [`Status::health`] sees
 //! that from outside.
 //!
-//! Where somebody waits for records to be durable, a round ends with one flush for all of them. A record that can't be
+//! Where somebody waits for records to be durable, a batch ends with one flush for all of them. A record that can't be
 //! written, a failed flush and the end of this thread are told to each; nothing else is ever called durable.
 
 use std::io;
@@ -126,6 +126,11 @@ impl<R: Rng> Writer<R> {
             self.checkpoint(false);
             if self.abandoned {
                 return None;
+            }
+            // Who waits does not wait for those who came meanwhile: under load somebody always does.
+            if !self.owed.is_empty() {
+                // Told to everybody it concerns; what is due later is tried again.
+                drop(self.sync());
             }
         }
         // After so much time, though nothing came.

@@ -296,10 +296,10 @@ pub(super) fn weigh(
 ) -> Structural {
     let standing = match &found.mandate {
         Some(mandate) => {
-            let (roles, registry) = (&rules.roles, &rules.delegation.registry);
-            let standing = mandate.standing(resource, action, roles, registry);
+            let (held, agents) = (&rules.roles, &rules.delegation.registry);
+            let standing = mandate.standing(resource, action, held, agents);
             if standing.tier() == Tier::Absent {
-                found.withheld = mandate.withheld(resource, action, roles, registry);
+                found.withheld = mandate.withheld(resource, action, held, agents);
             }
             standing
         }

@@ -400,6 +400,13 @@ async fn a_running_attache_is_asked_over_its_socket() {
     assert_eq!(verified.code, Some(0), "{}", verified.err);
     assert!(verified.out.starts_with("unbroken: "), "{}", verified.out);
 
+    let export = ["audit", "export", "--format", "ocsf", "--address", &address];
+    let exported = attache(&export).await;
+    assert_eq!(exported.code, Some(0), "{}", exported.err);
+    let events = exported.out.lines();
+    // The decision, and that it was asked for.
+    assert_eq!(events.filter(|event| event.contains(&id)).count(), 2);
+
     let mut tail = Lines::of(&[
         "audit",
         "tail",

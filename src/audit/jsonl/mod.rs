@@ -1,7 +1,10 @@
 //! Lines to a file that one process at a time may append to, and that others may rotate.
 //!
 //! - The file is opened for appending, created with mode 0640 and locked; a second process gets an error.
-//! - A new file's directory entry is made durable at once, its content by [`Sink::flush`].
+//! - A new file's directory entry is made durable at once, its content by [`Sink::flush`]. What was found is synced before
+//!   anything follows it.
+//! - After a sync that failed the kernel may have dropped what was written and call the next sync a success. So all that no
+//!   sync has confirmed is kept, and written to its place again; nothing follows it until a sync confirms that.
 //! - A last line that a crash cut off stays as it is and is ended by a line feed, so that the next record has a line of
 //!   its own.
 //! - Before every batch the path is looked at. Where it names another file, or none, as after `rename` and `create` by
@@ -9,8 +12,9 @@
 //!   (`copytruncate` loses lines by design; do not use it.)
 //! - How far the chain has come is noted in a second file ([`super::note`]) for the next start.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -28,8 +32,26 @@ pub struct Jsonl {
     file: File,
     identity: Identity,
     progress: Progress,
+    /// What was written since the last sync.
+    unsynced: Unsynced,
     found: Found,
     note: Note,
+}
+
+/// The end of the file, which no sync has confirmed.
+#[derive(Debug, Default)]
+struct Unsynced {
+    /// Where it begins.
+    at: u64,
+    bytes: Vec<u8>,
+    /// A sync failed: the file may not hold these bytes any more.
+    in_doubt: bool,
+}
+
+/// Writes to the file and keeps what the file took.
+struct Keeping<'a> {
+    file: &'a File,
+    unsynced: &'a mut Unsynced,
 }
 
 impl Jsonl {
@@ -40,12 +62,34 @@ impl Jsonl {
         let found = note.complete(settle(&file)?);
         Ok(Self {
             path: path.to_owned(),
+            unsynced: Unsynced::behind(&file)?,
             file,
             identity,
             progress: Progress::default(),
             found,
             note,
         })
+    }
+
+    /// Makes everything written durable.
+    fn sync(&mut self) -> io::Result<()> {
+        if self.unsynced.in_doubt {
+            self.unsynced.write_again(&self.file)?;
+        }
+        let synced = self.file.sync_data();
+        match &synced {
+            Ok(()) => self.unsynced.confirmed(),
+            Err(_) => self.unsynced.in_doubt = true,
+        }
+        synced
+    }
+
+    fn out(&mut self) -> (&mut Progress, Keeping<'_>) {
+        let out = Keeping {
+            file: &self.file,
+            unsynced: &mut self.unsynced,
+        };
+        (&mut self.progress, out)
     }
 
     /// Whether the path names the open file no more.
@@ -68,27 +112,74 @@ impl Sink for Jsonl {
     }
 
     fn write(&mut self, batch: &Batch) -> io::Result<()> {
+        // Before anything is written: what this batch adds must not come twice because an older one can't be synced.
+        if self.unsynced.in_doubt || self.unsynced.bytes.len() > MOST_UNSYNCED {
+            self.sync()?;
+        }
         if self.moved()? {
-            self.progress.finish_line(&mut self.file, batch)?;
-            self.file.sync_data()?;
+            let (progress, mut out) = self.out();
+            progress.finish_line(&mut out, batch)?;
+            self.sync()?;
             let (file, identity) = open_locked(&self.path)?;
             settle(&file)?;
+            self.unsynced = Unsynced::behind(&file)?;
             self.file = file;
             self.identity = identity;
         }
-        self.progress.write(&mut self.file, batch)?;
+        let (progress, mut out) = self.out();
+        progress.write(&mut out, batch)?;
         self.note.remember(batch);
         Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.sync_data()?;
+        self.sync()?;
         self.note.write();
         Ok(())
     }
 
     fn wants_flush(&self) -> bool {
         self.note.is_due_later()
+    }
+}
+
+// === impl Unsynced ===
+
+impl Unsynced {
+    /// Nothing, behind all that `file` holds, which is durable then.
+    fn behind(file: &File) -> io::Result<Self> {
+        file.sync_data()?;
+        Ok(Self {
+            at: file.metadata()?.len(),
+            ..Self::default()
+        })
+    }
+
+    fn confirmed(&mut self) {
+        self.at += self.bytes.len() as u64;
+        self.bytes.clear();
+        self.in_doubt = false;
+    }
+
+    /// Writes all of it to its place in `file` again.
+    fn write_again(&self, file: &File) -> io::Result<()> {
+        // A file that was opened for appending takes bytes at its end alone, wherever they are meant to go.
+        let again = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let again = OpenOptions::new().write(true).open(again)?;
+        again.write_all_at(&self.bytes, self.at)
+    }
+}
+
+impl io::Write for Keeping<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        let taken = bytes.get(..written).unwrap_or_default();
+        self.unsynced.bytes.extend_from_slice(taken);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -110,7 +201,7 @@ fn settle(mut file: &File) -> io::Result<Found> {
             ..Found::default()
         });
     }
-    io::Write::write_all(&mut file, b"\n")?;
+    file.write_all(b"\n")?;
     // Cut off right before its line feed, a record is whole.
     if let Some(last) = record_between(file, last_line, end)? {
         return Ok(Found {
@@ -174,6 +265,8 @@ fn digest_between(file: &File, begin: u64, end: u64) -> io::Result<Digest> {
     Ok(hasher.into())
 }
 
+/// Beyond so much a write syncs what is there before it adds to it.
+const MOST_UNSYNCED: usize = 4 << 20;
 const CHUNK: usize = 8192;
 /// Far more than the bounds of a record's members allow.
 const LONGEST_RECORD: usize = 4 << 20;

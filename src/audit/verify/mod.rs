@@ -124,6 +124,9 @@ pub enum Flaw {
         "the record does not follow the one before it: inserted, or the one before was replaced"
     )]
     Link,
+    /// A record of a chain that has ended.
+    #[error("the chain of `{0}` has ended before: somebody else wrote what follows")]
+    AfterTheEnd(String),
     /// The record names the end of an earlier chain, which ends elsewhere here.
     #[error("the chain of `{0}` was cut off after it was written")]
     CutOff(String),
@@ -262,6 +265,7 @@ impl Verifier {
         } = &record;
         let (expected, before) = match (self.heads.get(writer), record.nonce()) {
             (Some(_), Some(_)) => return Err(Flaw::Beginning(writer.clone())),
+            (Some(head), None) if head.stopped => return Err(Flaw::AfterTheEnd(writer.clone())),
             (Some(head), None) => (head.seq + 1, head.hash.clone()),
             (None, Some(nonce)) => (1, nonce.genesis(writer)),
             (None, None) => return Err(Flaw::NoBeginning(writer.clone())),

@@ -12,17 +12,30 @@ use crate::clock::Timestamp;
 
 /// The lines of a writer that starts after `found`, then records `length - 1` events.
 fn lines(writer: &str, length: usize, found: &[Found]) -> Vec<Vec<u8>> {
-    let mut rng = StdRng::seed_from_u64(length as u64);
+    let begun = itself::started(Nonce::generate(&mut StdRng::seed_from_u64(0)), found, None);
+    run(writer, length, found, (begun.len()..length).map(event))
+}
+
+fn event(number: usize) -> Record {
+    let actor = Actor::Workload("spiffe://example.org/svc/a".parse().unwrap());
+    Record {
+        message: Some(Text::from(format!("event {number}: ü"))),
+        ..Record::new(EventType::PermissionCheck, Outcome::Allowed, actor)
+    }
+}
+
+/// The lines of a writer that starts after `found`, then records `events`.
+fn run(
+    writer: &str,
+    seed: usize,
+    found: &[Found],
+    events: impl IntoIterator<Item = Record>,
+) -> Vec<Vec<u8>> {
+    let mut rng = StdRng::seed_from_u64(seed as u64);
     let nonce = Nonce::generate(&mut rng);
     let mut chain = Chain::new(writer.into(), "default".into(), nonce, rng);
     let mut records = itself::started(nonce, found, None);
-    for number in records.len()..length {
-        let actor = Actor::Workload("spiffe://example.org/svc/a".parse().unwrap());
-        records.push(Record {
-            message: Some(Text::from(format!("event {number}: ü"))),
-            ..Record::new(EventType::PermissionCheck, Outcome::Allowed, actor)
-        });
-    }
+    records.extend(events);
     let seal = |record| {
         let mut line = Vec::new();
         let time = Timestamp::from_unix_seconds(9);
@@ -73,6 +86,18 @@ fn an_untouched_chain_is_verified_to_its_head() {
     assert_eq!(head.hash.as_str(), last_of(&lines).hash);
     assert!(!head.stopped);
     assert_eq!(verify(Vec::<Vec<u8>>::new()).unwrap().records, 0);
+}
+
+#[test]
+fn what_follows_the_end_of_a_chain_was_written_by_somebody_else() {
+    // A15: no key is needed to go on with a chain whose writer has ended.
+    let whole = [event(1), itself::stopped(3)];
+    let mut lines = run("host/1", 1, &[], whole.clone());
+    assert!(verify(&lines).unwrap().heads["host/1"].stopped);
+    lines = run("host/1", 1, &[], whole.into_iter().chain([event(2)]));
+    let broken = verify(&lines).unwrap_err();
+    assert_eq!(broken.line, 4);
+    assert_eq!(broken.flaw, Flaw::AfterTheEnd("host/1".to_owned()));
 }
 
 #[test]

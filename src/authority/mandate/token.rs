@@ -278,10 +278,10 @@ impl Mandates {
     }
 
     /// What a token says that is good for whomever it is for.
-    pub(super) fn any(&self, issuer: &Audience, token: &Token) -> Option<Claims> {
+    pub(super) fn any(&self, issuer: &Audience, token: &Token) -> Option<Arc<Claims>> {
         let audience = unbelieved(token).ok()?.audience;
         let judged = self.judged(issuer, &audience, token).ok()?;
-        Some(judged.claims.as_ref().clone())
+        Some(Arc::clone(&judged.claims))
     }
 
     pub(super) fn judged(

@@ -170,7 +170,7 @@ impl Bench {
         let agents: Vec<_> = agents.collect();
         let depth = agents.len();
         let lease = (depth > 0).then(|| Lease {
-            tasks: (0..depth).map(|at| task_id(at)).collect(),
+            tasks: (0..depth).map(task_id).collect(),
             grants: (0..depth as u128).map(GrantId::from_random).collect(),
             parent: None,
             root: None,
@@ -870,7 +870,9 @@ proptest! {
             let token = bench.scheduling();
             let whole = token.expose();
             let at = at.index(whole.len());
-            let text = format!("{}{put}{}", &whole[..at], &whole[whole.len().min(at + cut)..]);
+            let (before, after) = whole.split_at(at);
+            let after: String = after.chars().skip(cut).collect();
+            let text = format!("{before}{put}{after}");
             let value = format!("Bearer {text}");
             let (word, _) = bench.by(SCHEDULING, &token).await;
             assert_eq!(word, "allow");

@@ -12,15 +12,17 @@ use std::slice;
 
 use clap::{Args, ValueEnum};
 
-use crate::audit::{self, Encoder, NotARecord, Span, Trail, TrailError, Unreadable};
+use crate::audit::{self, Encoder, Filter, NotARecord, Order, Span, Trail, TrailError, Unreadable};
+use crate::grpc::AuditClient;
 
 use super::super::complain;
-use super::source::{Source, SourceError, open_files};
+use super::query::PAGE;
+use super::source::{Running, Source, SourceError, SourceFlags, open_files};
 
 /// Write a trail in another format, one JSON object a line
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Give rotated files oldest first. Every line carries the record as it was written; `attache audit verify` says \
+Give rotated files oldest first; `-` is standard input. Every line carries the record as it was written; `attache audit verify` says \
 whether the chain is unbroken, this command does not.
 
 Exit code: 0 everything was written, 1 a line that is no record, no record at all, or a file that is not readable.")]
@@ -28,9 +30,8 @@ pub(super) struct Export {
     /// Format to write
     #[arg(long, value_enum)]
     format: Format,
-    /// Files of the trail: of the `jsonl` sink, or one of the `sqlite` sink; `-` for standard input
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
+    #[command(flatten)]
+    source: SourceFlags,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -67,14 +68,20 @@ enum ExportError {
     Trail(#[from] TrailError),
     #[error("cannot write to standard output")]
     Write(#[source] io::Error),
-    #[error("nothing to export: no record in the given files")]
+    #[error("what attache gave as record {record} is none")]
+    Answer {
+        record: u64,
+        #[source]
+        source: NotARecord,
+    },
+    #[error("nothing to export: no record there")]
     Empty,
 }
 
 impl Export {
     pub(super) fn run(self) -> ExitCode {
         let mut out = BufWriter::new(io::stdout().lock());
-        let exported = export(&self.files, self.format.into(), &mut out);
+        let exported = self.export(&mut out);
         // Whatever ended it: what came before is written.
         let flushed = out.flush().map_err(ExportError::Write);
         match exported.and(flushed) {
@@ -84,6 +91,56 @@ impl Export {
                 ExitCode::FAILURE
             }
         }
+    }
+}
+
+impl Export {
+    fn export(&self, out: &mut impl Write) -> Result<(), ExportError> {
+        let format = self.format.into();
+        if self.source.is_running() {
+            let Source::Running(running) = self.source.open()? else {
+                return Err(ExportError::Empty);
+            };
+            let Running { client, runtime } = *running;
+            return runtime.block_on(ask(&self.source, &client, format, out));
+        }
+        export(self.source.files(), format, out)
+    }
+}
+
+/// Writes the records that a running attache gives, as of now, to `out`: by time, a page at a time.
+async fn ask(
+    source: &SourceFlags,
+    client: &AuditClient,
+    format: audit::Format,
+    out: &mut impl Write,
+) -> Result<(), ExportError> {
+    let mut encoder = Encoder::new(format);
+    let (mut event, mut token) = (Vec::new(), String::new());
+    let everything = Filter::default();
+    let unreadable = |Unreadable { line, cause }| ExportError::Answer {
+        record: line,
+        source: cause,
+    };
+    loop {
+        let page = client
+            .query(&everything, Order::Ascending, PAGE, &token)
+            .await;
+        let page = page.map_err(|error| source.failed(error))?;
+        for line in &page.records {
+            event.clear();
+            let read = encoder.line(line.as_bytes(), &mut event);
+            read.map_err(unreadable)?;
+            out.write_all(&event).map_err(ExportError::Write)?;
+        }
+        token = page.next;
+        if token.is_empty() {
+            break;
+        }
+    }
+    match encoder.finish().map_err(unreadable)? {
+        0 => Err(ExportError::Empty),
+        _ => Ok(()),
     }
 }
 

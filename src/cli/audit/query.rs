@@ -115,4 +115,4 @@ async fn pages(
 }
 
 /// As many as the server gives at once.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;

@@ -72,6 +72,10 @@ pub(super) enum SourceError {
 }
 
 impl SourceFlags {
+    pub(super) fn is_running(&self) -> bool {
+        self.address.is_some()
+    }
+
     pub(super) fn files(&self) -> &[PathBuf] {
         &self.files
     }

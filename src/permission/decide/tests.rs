@@ -68,12 +68,10 @@ impl Evidence {
     fn is_at_least_as_bad_as(self, other: Self) -> bool {
         let standing = match (self.standing, other.standing) {
             (Standing::OrphanAgent, _) => true,
-            (_, Standing::OrphanAgent) => false,
-            (Standing::Holds(this), Standing::Holds(that))
-            | (Standing::Delegated(this), Standing::Delegated(that))
-            | (Standing::Person(this), Standing::Person(that)) => this >= that,
             // An agent never gets what a person who holds the same does not.
-            (Standing::Delegated(this), Standing::Person(that)) => this >= that,
+            (Standing::Holds(this), Standing::Holds(that))
+            | (Standing::Delegated(this), Standing::Delegated(that) | Standing::Person(that))
+            | (Standing::Person(this), Standing::Person(that)) => this >= that,
             _ => false,
         };
         let policy = match (self.policy, other.policy) {
