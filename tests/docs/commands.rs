@@ -158,9 +158,12 @@ fn the_shown_demo_is_what_the_command_prints() {
 
 /// The same text without the digits of moments.
 fn timeless(text: &str) -> String {
-    let blank = |word: &str| match word.len() == 24 && word.ends_with('Z') {
-        true => "TIME".to_owned(),
-        false => word.to_owned(),
+    let blank = |word: &str| {
+        if word.len() == 24 && word.ends_with('Z') {
+            "TIME".to_owned()
+        } else {
+            word.to_owned()
+        }
     };
     let lines = text.lines().map(|line| {
         let words: Vec<_> = line.split(' ').map(blank).collect();

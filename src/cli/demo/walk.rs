@@ -184,9 +184,13 @@ impl<'a> Walk<'a> {
         if entries != ENTRIES {
             self.sound = false;
             say("NOT AS IT HAS TO BE; in order, these were:");
-            entries.iter().for_each(|entry| say(entry));
+            for entry in &entries {
+                say(entry);
+            }
             say("and have to be:");
-            ENTRIES.iter().for_each(|entry| say(entry));
+            for entry in ENTRIES {
+                say(entry);
+            }
         }
         Ok(())
     }

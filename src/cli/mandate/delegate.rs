@@ -28,6 +28,7 @@ As an agent, with its certificate, from the grant that it holds:
 The agent then has its tokens issued with `attache token --grant ID`.
 
 Exit code: 0 handed on, 1 refused or not reachable, 2 wrong use.")]
+#[expect(clippy::struct_excessive_bools, reason = "a flag each")]
 pub(in crate::cli) struct Delegate {
     /// Workload that the agent runs as
     #[arg(long = "to", value_name = "SPIFFE_ID")]

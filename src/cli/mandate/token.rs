@@ -25,6 +25,7 @@ As the agent that holds the grant, with its certificate:
 
 Exit code: 0 issued or allowed, 1 refused or not reachable, 2 wrong use, 3 with --check: not allowed."
 )]
+#[expect(clippy::struct_field_names, reason = "named as the flags")]
 pub(in crate::cli) struct Token {
     /// The grant
     #[arg(long, value_name = "ID")]
@@ -49,7 +50,7 @@ pub(in crate::cli) struct Token {
         hide_default_value = true
     )]
     audience: String,
-    /// How long it lives at most, as `1m` [default: delegation.token_ttl]
+    /// How long it lives at most, as `1m` [default: `delegation.token_ttl`]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
     /// Print JSON; never the token

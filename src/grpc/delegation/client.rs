@@ -27,6 +27,7 @@ use super::super::refusal;
 pub struct DelegationClient {
     grpc: DelegationServiceClient<Channel>,
     handle: Option<Handle>,
+    time_limit: Duration,
 }
 
 /// Why there was no answer, or no.
@@ -226,7 +227,14 @@ impl DelegationClient {
         Self {
             grpc: DelegationServiceClient::new(channel),
             handle: None,
+            time_limit: PATIENCE,
         }
+    }
+
+    /// The same, waiting for every answer for `time_limit` at most; 15 s otherwise.
+    #[must_use]
+    pub fn within(self, time_limit: Duration) -> Self {
+        Self { time_limit, ..self }
     }
 
     /// The same, as the person of a session.
@@ -462,6 +470,7 @@ impl DelegationClient {
     /// A request with the caller's credential, which no log shows.
     fn shown<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
+        request.set_timeout(self.time_limit);
         let value = self
             .handle
             .as_ref()
