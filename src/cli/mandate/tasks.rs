@@ -48,7 +48,9 @@ impl Tasks {
         let under = self.task.as_ref().map(ToString::to_string);
         let under = under.unwrap_or_default();
         let tasks = client.tasks(&person, &under, self.ended).await;
-        let tasks = tasks.map_err(CommandError::of_server)?;
+        let mut tasks = tasks.map_err(CommandError::of_server)?;
+        // Each right below what it is part of.
+        tasks.sort_by(|one, other| one.path.cmp(&other.path));
         let grants = client.grants(&person, &under, self.ended).await;
         let grants = grants.map_err(CommandError::of_server)?;
         if self.json {
