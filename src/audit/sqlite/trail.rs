@@ -19,7 +19,7 @@ use super::super::file::beside;
 use super::super::trail::{
     Cursor, Filter, Order, Page, Span, Tasks, Terms, Trace, Trail, TrailError,
 };
-use super::format::{self, Kind, failed};
+use super::format::{self, Kind, Objects, failed};
 use super::row;
 
 /// The reading end of a database of records.
@@ -42,6 +42,8 @@ struct Step {
     line: String,
     /// Whose record it is and its number, where it is not found by what it says.
     misfiled: Option<(String, u64)>,
+    /// Rows beside it.
+    filings: i64,
 }
 
 /// What a file was when it was looked at.
@@ -78,6 +80,7 @@ impl SqliteTrail {
                     "the database is empty: no audit trail was begun here",
                 ));
             }
+            format::as_laid_out(&transaction, Objects::Read)?;
             ask(&transaction).map_err(failed)
         };
         let file = format::uri(&self.path);
@@ -176,6 +179,7 @@ impl Trail for SqliteTrail {
         let from = span.from_seq.map_or(i64::MIN, number);
         let to = span.to_seq.map_or(i64::MAX, number);
         let mut done = i64::MIN;
+        let mut filings = 0_i64;
         loop {
             let step = self.read(|connection| {
                 let mut statement = connection.prepare(WALK)?;
@@ -188,10 +192,12 @@ impl Trail for SqliteTrail {
                 .collect::<Result<Vec<_>, _>>()
             })?;
             let Some(last) = step.last() else {
-                return Ok(());
+                break;
             };
             done = last.id;
-            for Step { line, misfiled, .. } in step {
+            for step in step {
+                let Step { line, misfiled, .. } = step;
+                filings = filings.saturating_add(step.filings);
                 if visit(line.as_bytes()).is_break() {
                     return Ok(());
                 }
@@ -201,18 +207,32 @@ impl Trail for SqliteTrail {
                 }
             }
         }
+        // Only who has seen all of them knows whether there are more.
+        if *span == Span::default()
+            && self.read(|connection| row::all_filings(connection, end))? != filings
+        {
+            let path = self.path.clone();
+            return Err(TrailError::Overfiled { path });
+        }
+        Ok(())
     }
 }
 
 impl Step {
     fn look(connection: &Connection, id: i64, line: String) -> rusqlite::Result<Self> {
-        let mut misfiled = None;
-        if let Some(terms) = Terms::read(&line)
-            && !row::is_intact(connection, id, &terms)?
-        {
-            misfiled = Some((terms.writer, terms.seq));
+        let (mut misfiled, mut filings) = (None, 0);
+        if let Some(terms) = Terms::read(&line) {
+            filings = row::filings(&terms);
+            if !row::is_intact(connection, id, &terms)? {
+                misfiled = Some((terms.writer, terms.seq));
+            }
         }
-        Ok(Self { id, line, misfiled })
+        Ok(Self {
+            id,
+            line,
+            misfiled,
+            filings,
+        })
     }
 }
 

@@ -1,15 +1,16 @@
 //! Reads JSON-lines files back by reading all of them, every time: for small trails, and to hold other trails to.
 //!
 //! A line that is no record, such as one that a crash cut off, is passed over by [`Trail::query`] and [`Trail::trace`]
-//! and shown by [`Trail::walk`]. A file that can't be read is an error. Memory is bounded by what is asked for, and by
-//! the longest line.
+//! and shown by [`Trail::walk`]. A file that can't be read is an error. Memory is bounded by what is asked for, however
+//! long a line is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use super::super::jsonl::LONGEST_RECORD;
 use super::terms::Terms;
 use super::{Cursor, Filter, Order, Page, Span, Trace, Trail, TrailError};
 
@@ -55,14 +56,8 @@ impl JsonlTrail {
         let mut line = Vec::new();
         for (path, file) in opened {
             let mut reader = BufReader::new(file);
-            loop {
-                line.clear();
-                let read = reader.read_until(b'\n', &mut line);
-                if read.map_err(|error| unread(path, error))? == 0 {
-                    break;
-                }
-                let whole = line.strip_suffix(b"\n").unwrap_or(&line);
-                if visit(whole).is_break() {
+            while next_line(&mut reader, &mut line).map_err(|error| unread(path, error))? {
+                if visit(&line).is_break() {
                     return Ok(());
                 }
             }
@@ -174,6 +169,23 @@ impl First {
         }
         (records, last, self.cut)
     }
+}
+
+/// Reads the next line of `file` into `line`, without its line feed; `false` at the end.
+///
+/// Of a line that is longer than any record, only the beginning is kept: no record, whatever follows.
+pub fn next_line(file: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    let mut bounded = file.take(LONGEST_RECORD as u64);
+    if bounded.read_until(b'\n', line)? == 0 {
+        return Ok(false);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else if bounded.limit() == 0 {
+        file.skip_until(b'\n')?;
+    }
+    Ok(true)
 }
 
 fn unread(path: &Path, source: io::Error) -> TrailError {

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 
 use super::record::{EventType, Outcome};
 
-pub use jsonl::JsonlTrail;
+pub use jsonl::{JsonlTrail, next_line};
 pub(super) use terms::Terms;
 
 /// Records that were written, for reading. Methods block: call them where that is fine.
@@ -150,7 +150,8 @@ pub enum TrailError {
     },
     /// A record that whoever asks for it does not find: what it is found by was changed. Its line may be whole.
     #[error(
-        "record {seq} of `{writer}` in `{path}` is not filed under what it says: its row was altered"
+        "record {seq} of `{}` in `{path}` is not filed under what it says: its row was altered",
+        writer.escape_debug()
     )]
     Misfiled {
         /// Which file.
@@ -159,6 +160,14 @@ pub enum TrailError {
         writer: String,
         /// Its sequence number.
         seq: u64,
+    },
+    /// Records are found by names that they do not say, or are there no more.
+    #[error(
+        "`{path}` files records under names or tasks that they do not say, or that are gone: somebody added to its tables, or removed records"
+    )]
+    Overfiled {
+        /// Which file.
+        path: PathBuf,
     },
     /// What is stored is no record.
     #[error("the audit trail holds something that is no record: {0}")]

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::super::trail::{TRACE, page, total};
 use super::*;
-use crate::audit::{Cursor, EventType, Filter, JsonlTrail, Order, Outcome, Tasks};
+use crate::audit::{Cursor, EventType, Filter, JsonlTrail, Order, Outcome, Tasks, TrailError};
 use crate::clock::Timestamp;
 
 const NAMES: &[&str] = &["alice", "bob", "planner", "reader", "o'brien \" % \u{0}"];
@@ -454,6 +454,42 @@ fn a_record_that_somebody_hid_from_questions_is_found_by_a_walk() {
         let said = error.to_string();
         assert!(said.contains("record 2 of `host/1`"), "{hide}: {said}");
     }
+}
+
+#[test]
+fn a_record_that_somebody_filed_under_another_name_is_found_by_a_walk() {
+    for add in [
+        "INSERT INTO party (name, acts, record) VALUES ('mallory', 1, 2)",
+        "INSERT INTO party (name, acts, record) VALUES ('alice', 1, 2)",
+        "INSERT INTO task_member (task, record) VALUES ('another', 2)",
+        // The end was cut off, and not thoroughly.
+        "DROP TRIGGER record_is_never_deleted; DELETE FROM record WHERE seq = 3",
+    ] {
+        let (_folder, path) = folder();
+        let mut sink = Sqlite::open(&path).unwrap();
+        sink.write(&batch([plain(1, 1), plain(2, 2), plain(3, 3)]))
+            .unwrap();
+        let stranger = Connection::open(&path).unwrap();
+        stranger.execute_batch(add).unwrap();
+        let trail = SqliteTrail::open(&path).unwrap();
+        let all = &mut |_: &[u8]| ControlFlow::Continue(());
+        let error = trail.walk(&Span::default(), all).unwrap_err();
+        assert!(matches!(error, TrailError::Overfiled { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_view_in_the_place_of_the_records_is_no_trail() {
+    let (_folder, path) = folder();
+    let mut sink = Sqlite::open(&path).unwrap();
+    sink.write(&batch([plain(1, 1), plain(2, 2)])).unwrap();
+    drop(sink);
+    let stranger = Connection::open(&path).unwrap();
+    let hide =
+        "ALTER TABLE record RENAME TO kept; CREATE VIEW record AS SELECT * FROM kept WHERE seq < 2";
+    stranger.execute_batch(hide).unwrap();
+    drop(stranger);
+    assert!(unread(&path).contains("tables or triggers"));
 }
 
 #[test]
