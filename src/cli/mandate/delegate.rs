@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use serde_json::json;
 
 use super::door::DoorFlags;
-use super::{CommandError, mandate, run, until, write_token};
+use super::{CommandError, mandate, run, show, until, write_token};
 use crate::delegation::{AgentId, AgentType, TaskId};
 use crate::grpc::{HandoverInfo, HandoverWanted};
 use crate::identity::SpiffeId;
@@ -149,7 +149,6 @@ impl Delegate {
         })
     }
 
-    #[expect(clippy::print_stdout, reason = "the answer of the command")]
     fn print(&self, handed: &HandoverInfo) {
         let HandoverInfo {
             grant,
@@ -167,37 +166,36 @@ impl Delegate {
                 "expires": until(grant.expires).to_string(),
                 "jti": token.as_ref().map(|it| &it.jti),
             });
-            println!("{told}");
+            show(&told.to_string());
             return;
         }
         if self.dry_run {
-            println!("would be handed on; nothing was changed");
+            show("would be handed on; nothing was changed");
         }
-        println!("chain        {}", grant.chain.join(" > "));
-        println!("task         {}", grant.task);
+        show(&format!("chain        {}", grant.chain.join(" > ")));
+        show(&format!("task         {}", grant.task));
         list("permissions", &grant.permissions);
         list("not held", dropped);
-        println!("until        {}", until(grant.expires));
+        show(&format!("until        {}", until(grant.expires)));
         if self.dry_run {
             return;
         }
-        println!("grant        {}", grant.id);
+        show(&format!("grant        {}", grant.id));
         match &self.out {
-            Some(path) => println!("token        in {}", path.display()),
-            None => println!(
+            Some(path) => show(&format!("token        in {}", path.display())),
+            None => show(&format!(
                 "token        by the agent, with attache token --grant {}",
                 grant.id
-            ),
+            )),
         }
     }
 }
 
 /// A list below its heading; nothing where it is empty.
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
 fn list(heading: &str, items: &[String]) {
     let headings = std::iter::once(heading).chain(std::iter::repeat(""));
     for (heading, item) in headings.zip(items) {
-        println!("{heading:12} {item}");
+        show(&format!("{heading:12} {item}"));
     }
 }
 

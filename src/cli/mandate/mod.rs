@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use crate::clock::Timestamp;
 use crate::delegation::token::Token as Text;
 use crate::grpc::{DelegationClientError, MandateRef};
+use crate::text::harmless;
 
 use super::dial::DialError;
 use super::session::FileError;
@@ -149,6 +150,12 @@ fn write_token(path: &Path, token: &Text) -> Result<(), CommandError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// Prints a line for people; what somebody else wrote in it moves no cursor.
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn show(line: &str) {
+    println!("{}", harmless(line));
 }
 
 /// When something ends, to the second.

@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 
 use super::door::DoorFlags;
-use super::{CommandError, mandate, run};
+use super::{CommandError, mandate, run, show};
 use crate::delegation::{PersonId, TaskId};
 use crate::grpc::EndedInfo;
 
@@ -67,7 +67,6 @@ impl Revoke {
         Ok(ExitCode::SUCCESS)
     }
 
-    #[expect(clippy::print_stdout, reason = "the answer of the command")]
     fn print(&self, ended: &EndedInfo) {
         let EndedInfo {
             tokens,
@@ -79,15 +78,13 @@ impl Revoke {
                 .iter()
                 .map(|(task, state)| json!({"task": task, "state": state}))
                 .collect();
-            println!(
-                "{}",
-                json!({"tokens": tokens, "grants": grants, "tasks": tasks})
-            );
+            let told = json!({"tokens": tokens, "grants": grants, "tasks": tasks});
+            show(&told.to_string());
             return;
         }
-        println!("revoked {tokens} token(s) and {grants} grant(s)");
+        show(&format!("revoked {tokens} token(s) and {grants} grant(s)"));
         for (task, state) in tasks {
-            println!("{task:24} {state}");
+            show(&format!("{task:24} {state}"));
         }
     }
 }

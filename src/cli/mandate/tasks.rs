@@ -40,7 +40,6 @@ impl Tasks {
         run(self.show())
     }
 
-    #[expect(clippy::print_stdout, reason = "the answer of the command")]
     async fn show(self) -> Result<ExitCode, CommandError> {
         let mut client = self.door.client().await?;
         let person = self.person.as_ref().map(ToString::to_string);
@@ -54,11 +53,11 @@ impl Tasks {
         let grants = client.grants(&person, &under, self.ended).await;
         let grants = grants.map_err(CommandError::of_server)?;
         if self.json {
-            println!("{}", as_json(&tasks, &grants));
+            super::show(&as_json(&tasks, &grants).to_string());
             return Ok(ExitCode::SUCCESS);
         }
         for line in lines(&tasks, &grants, SystemClock.now()) {
-            println!("{line}");
+            super::show(&line);
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args};
 use serde_json::json;
 
 use super::door::DoorFlags;
-use super::{CommandError, mandate, run, until, write_token};
+use super::{CommandError, mandate, run, show, until, write_token};
 use crate::grpc::{DelegationClient, MandateRef, PermissionInfo, TokenInfo};
 use crate::permission::{Action, Resource};
 
@@ -129,7 +129,6 @@ impl Token {
         }
     }
 
-    #[expect(clippy::print_stdout, reason = "the answer of the command")]
     fn print_answer(&self, answer: &PermissionInfo) {
         let PermissionInfo {
             result,
@@ -141,13 +140,13 @@ impl Token {
             let told = json!({
                 "result": result, "reason_code": code, "reason": reason, "lost_at_hop": hop,
             });
-            println!("{told}");
+            show(&told.to_string());
             return;
         }
         match (reason.as_str(), hop) {
-            ("", _) => println!("{result}"),
-            (reason, 0) => println!("{result} ({reason})"),
-            (reason, hop) => println!("{result} ({reason}, at handover {hop})"),
+            ("", _) => show(result),
+            (reason, 0) => show(&format!("{result} ({reason})")),
+            (reason, hop) => show(&format!("{result} ({reason}, at handover {hop})")),
         }
     }
 }
