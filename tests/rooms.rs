@@ -127,6 +127,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("argon2", &["humans"]),
     ("clap", &["cli", "main"]),
     ("rustix", &["cli"]),
+    ("rcgen", &["cli"]),
     ("mimalloc", &["main"]),
 ];
 

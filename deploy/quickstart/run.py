@@ -50,6 +50,23 @@ REQUESTS = [
     (None, "GET", "/documents/42", [], "TLS", "", "no certificate, no connection"),
 ]
 
+# Alice has delegated documents and billing to the planner, and that one reading documents to the reader. "-H @FILE" sends
+# a token without showing it.
+PLANNER, READER = ["-H", "@planner.header"], ["-H", "@reader.header"]
+MANDATES = [
+    ("agent/planner", "GET", "/documents/42", PLANNER, 200, "", "acts for Alice, who may"),
+    ("agent/planner", "PUT", "/documents/42", PLANNER, 200, "", "this as well"),
+    ("agent/planner", "GET", "/analytics/7", PLANNER, 403, "out_of_scope", "Alice may, but did not delegate it"),
+    ("agent/planner", "PUT", "/billing/7", PLANNER, 403, "tier_forbidden", "never by automation, whoever delegates it"),
+    ("agent/reader", "GET", "/documents/42", READER, 200, "", "acts for Alice, by way of the planner"),
+    ("agent/reader", "PUT", "/documents/42", READER, 403, "out_of_scope", "was given reading only"),
+    ("agent/reader", "GET", "/documents/42", PLANNER, 401, "presenter_mismatch", "shows the planner's token"),
+]
+REVOKED = [
+    ("agent/planner", "GET", "/documents/42", PLANNER, 401, "token_revoked", "nothing of the task is left"),
+    ("agent/reader", "GET", "/documents/42", READER, 401, "token_revoked", "nor of what was handed on for it"),
+]
+
 # What is shown with OPA as the judge after it was stopped. Before the last row it is refused often enough to open the circuit.
 OUTAGE = [
     ("svc/reporting", "GET", "/documents/42", [], 200, "", "asked before: the verdict is in the cache"),
@@ -268,22 +285,26 @@ class Quickstart:
         self.children = []
 
     def start(self):
-        attache, envoy = build(), install("envoy")
+        self.binary, envoy = build(), install("envoy")
         home = self.home
-        self.port, self.health_port = free_port(8443), free_port(8082)
+        self.port, self.health_port, self.mesh_port = free_port(8443), free_port(8082), free_port(8444)
         self.application = Application(free_port(8080))
 
         make_authority(home)
         issue(home, "svc/documents", home / "tls" / "svid.pem", home / "tls" / "key.pem", ", DNS:localhost, IP:127.0.0.1")
-        for caller in sorted({request[0] for request in REQUESTS if request[0]}):
-            issue(home, caller, home / "certificate", home / "key")
-            both = (home / "certificate").read_text() + (home / "key").read_text()
-            (home / caller_file(caller)).write_text(both)
+        issue(home, "attache", home / "tls" / "attache.pem", home / "tls" / "attache-key.pem")
+        for caller in sorted({request[0] for request in REQUESTS + MANDATES if request[0]}):
+            name = caller.rsplit("/", 1)[1]
+            certificate, key = home / "tls" / f"{name}.pem", home / "tls" / f"{name}-key.pem"
+            issue(home, caller, certificate, key)
+            (home / caller_file(caller)).write_text(certificate.read_text() + key.read_text())
 
         shutil.copytree(QUICKSTART / "policy", home / "policy")
-        ports = {"127.0.0.1:8082": f"127.0.0.1:{self.health_port}"}
+        ports = {"127.0.0.1:8082": f"127.0.0.1:{self.health_port}", "127.0.0.1:8444": f"127.0.0.1:{self.mesh_port}"}
         judge = self.ask_opa() if self.engine == "opa" else {}
         write_replaced(QUICKSTART / "attache.yaml", home / "attache.yaml", ports | judge)
+        with (home / "attache.yaml").open("a") as config:
+            config.write(self.people())
         (home / "sds").mkdir()
         run = {"/run/attache": str(home)}
         shipped = REPOSITORY / "deploy" / "envoy"
@@ -300,11 +321,63 @@ class Quickstart:
             say("Starting OPA ...")
             self.start_opa()
         say("Starting attache and Envoy ...")
-        self.attache = self.child("attache", attache, "serve", "--config", home / "attache.yaml")
+        self.attache = self.child("attache", self.binary, "serve", "--config", home / "attache.yaml")
         wait_until_ready(self.attache, http.client.HTTPConnection("127.0.0.1", self.health_port, timeout=2), "/readyz")
         self.envoy = self.child("envoy", envoy, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning",
                                 "-c", home / "envoy.yaml")
         wait_until_ready(self.envoy, UnixConnection(home / "envoy-admin.sock"), "/ready")
+
+    def people(self):
+        """Alice, with a password that nobody else knows."""
+        self.password = os.urandom(16).hex()
+        user = {"email": "alice@example.org", "id": "usr-alice-001", "role": "editor",
+                "password_hash": self.run("hash-password", told=self.password).strip()}
+        return "\nhumans: " + json.dumps({"local": [user]}) + "\n"
+
+    def run(self, *command, told=""):
+        """Runs a command of attache to its end; returns what it prints."""
+        result = subprocess.run([self.binary, *map(str, command)], cwd=self.home, input=told, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True)
+        if result.returncode:
+            raise Failure(f"attache {command[0]} failed: {result.stderr.strip()}")
+        return result.stdout
+
+    def as_agent(self, name):
+        """The flags with which an agent reaches attache."""
+        return ["--address", f"127.0.0.1:{self.mesh_port}", "--server", f"{TRUST_DOMAIN}attache",
+                "--certificate", f"tls/{name}.pem", "--key", f"tls/{name}-key.pem", "--bundle", "tls/bundle.pem"]
+
+    def delegate(self):
+        """Alice logs in and delegates to the planner, the planner to the reader; both have tokens issued."""
+        session = ["--session-file", "session"]
+        self.run("login", "alice@example.org", "--address", f"unix:{self.home}/ext_authz.sock", *session,
+                 told=self.password)
+        planner = json.loads(self.run(
+            "delegate", *session, "--to", f"{TRUST_DOMAIN}agent/planner", "--as", "planner-001", "--task", "task-abc",
+            "--resources", "documents,billing", "--further", "1", "--json"))
+        self.fetch("planner", planner["grant"])
+        reader = json.loads(self.run(
+            "delegate", *self.as_agent("planner"), "--grant", planner["grant"], "--to", f"{TRUST_DOMAIN}agent/reader",
+            "--as", "reader-002", "--task", "task-abc-read", "--resources", "documents", "--read-only", "--json"))
+        self.fetch("reader", reader["grant"])
+
+    def fetch(self, name, grant):
+        """An agent has its token issued; it is kept as the header that curl sends."""
+        self.run("token", *self.as_agent(name), "--grant", grant, "--out", f"{name}.token")
+        header = self.home / f"{name}.header"
+        header.touch(0o600)
+        header.write_text("authorization: Bearer " + (self.home / f"{name}.token").read_text() + "\n")
+
+    def show_mandates(self):
+        """Shows agents that act for Alice, then that nothing is left when she ends the task."""
+        self.delegate()
+        say("  Alice delegates documents and billing to the planner, the planner reading documents to the reader:")
+        correct, _ = self.show_rows(MANDATES)
+        for line in self.run("tasks", "--session-file", "session").splitlines():
+            say("    " + line)
+        ended = self.run("revoke", "--session-file", "session", "--task", "task-abc").splitlines()[0]
+        say(f"  Alice ends the task: {ended}")
+        return self.show_rows(REVOKED)[0] and correct
 
     def ask_opa(self):
         """What is different in attache's configuration when OPA is the judge."""
@@ -367,6 +440,8 @@ class Quickstart:
         say("  What a refused client is told (DELETE /documents/42):")
         say("    " + refusal.strip())
         say()
+        correct = self.show_mandates() and correct
+        say()
         if self.engine == "opa":
             correct = self.show_outage() and correct
             say()
@@ -387,7 +462,7 @@ class Quickstart:
             if reason == "approval_required":
                 refusal = got[3]
             correct = correct and expected
-            request = f"{method} {path}" + (" (forged)" if more else "")
+            request = f"{method} {path}" + (" (forged)" if any(it.startswith("x-attache") for it in more) else "")
             say(ROW.format(caller or "nobody", request, got[0], got[1], got[2] or "-",
                            why if expected else f"NOT AS EXPECTED: {status} {reason}"))
         return correct, refusal
@@ -419,6 +494,10 @@ class Quickstart:
     {" ".join(self.curl("svc/reporting", "GET", "/documents/42"))}
     {" ".join(self.curl("svc/reporting", "DELETE", "/documents/42", ["-i"]))}
     {" ".join(self.curl("agent/planner", "GET", "/documents/42", ["-i"]))}
+
+  Log in as Alice, whose password is {self.password}, and delegate:
+    {self.binary} login alice@example.org --address unix:{home}/ext_authz.sock
+    {self.binary} delegate --to {TRUST_DOMAIN}agent/planner --as planner-003 --resources documents
 
   Change the policy: edit {home}/policy/authz.rego, save, ask again.
     With  allow if false  in place of  allow if not sealed  every request is refused.{self.later()}

@@ -2,9 +2,13 @@
 
 mod audit;
 mod check;
+mod demo;
+mod dial;
 mod eval;
 mod hash_password;
 mod health;
+mod mandate;
+mod private_file;
 mod secret;
 mod serve;
 mod session;
@@ -36,6 +40,7 @@ enum Command {
     Eval(Box<eval::Eval>),
     /// Work on an audit trail
     Audit(Box<audit::Audit>),
+    Demo(demo::Demo),
     /// Ask a running instance whether it serves (for probes)
     Health(health::Health),
     /// Make the hash of a password for `humans.local`
@@ -47,6 +52,14 @@ enum Command {
     /// Show whose session is kept, and what it permits
     #[command(name = "whoami")]
     WhoAmI(session::WhoAmI),
+    /// Hand authority on to an agent, less than you hold and for a task
+    Delegate(Box<mandate::Delegate>),
+    /// Have a token issued for a grant, or ask what it permits
+    Token(Box<mandate::Token>),
+    /// Show tasks, and who holds what for them
+    Tasks(mandate::Tasks),
+    /// End a task or a grant, with everything below it
+    Revoke(Box<mandate::Revoke>),
 }
 
 /// Which configuration a command works on.
@@ -78,6 +91,11 @@ impl Cli {
             Command::Login(command) => command.run(),
             Command::Logout(command) => command.run(),
             Command::WhoAmI(command) => command.run(),
+            Command::Demo(command) => command.run(),
+            Command::Delegate(command) => command.run(),
+            Command::Token(command) => command.run(),
+            Command::Tasks(command) => command.run(),
+            Command::Revoke(command) => command.run(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs, `SessionService` for people and
+//! The gRPC doors: Envoy's `ext_authz`, our own `AuthorizationService` for programs, `SessionService` for people,
 //! `DelegationService` for both, `AuditService` for auditors, and the [`Services`] that workloads and people reach.
 //!
 //! Turns wire messages into attache's own words and back; decides nothing itself. On `ext_authz` every fault on the way
@@ -11,6 +11,7 @@ mod authorization;
 mod connection;
 mod deadline;
 mod delegation;
+mod dialled;
 mod ext_authz;
 mod guard;
 mod health;

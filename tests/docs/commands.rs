@@ -140,12 +140,44 @@ fn shown(block: &str) -> Vec<(String, String)> {
     shown
 }
 
+/// A13: the walk comes out as it has to, and as the README shows it but for the times.
+#[test]
+fn the_shown_demo_is_what_the_command_prints() {
+    let run = Command::new(env!("CARGO_BIN_EXE_attache"))
+        .arg("demo")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&run.stderr);
+    let printed = String::from_utf8(run.stdout).unwrap();
+    assert!(run.status.success(), "{printed}{errors}");
+    let text = read("README.md");
+    let (_, rest) = text.split_once("<!-- attache demo -->\n```text\n").unwrap();
+    let (shown, _) = rest.split_once("```\n<!-- /attache demo -->").unwrap();
+    assert_eq!(timeless(shown), timeless(&printed));
+}
+
+/// The same text without the digits of moments.
+fn timeless(text: &str) -> String {
+    let blank = |word: &str| {
+        if word.len() == 24 && word.ends_with('Z') {
+            "TIME".to_owned()
+        } else {
+            word.to_owned()
+        }
+    };
+    let lines = text.lines().map(|line| {
+        let words: Vec<_> = line.split(' ').map(blank).collect();
+        words.join(" ")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn the_shown_runs_are_the_quickstart_s() {
     let text = read("README.md");
     let runner = read("deploy/quickstart/run.py");
     for (run, lists) in [
-        ("make run", vec!["REQUESTS"]),
+        ("make run", vec!["REQUESTS", "MANDATES", "REVOKED"]),
         ("make run ENGINE=opa", vec!["OUTAGE", "OPEN", "RECOVERED"]),
     ] {
         let (_, rest) = text.split_once(&format!("<!-- {run} -->")).unwrap();

@@ -16,6 +16,7 @@ mod certificates;
 mod check;
 mod checkpoints;
 mod circuit;
+mod commands;
 mod connector;
 mod doors;
 mod envoy_words;

@@ -16,6 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+pub(super) use tree::Tree;
+
 /// Work on an audit trail
 #[derive(Debug, Args)]
 pub(super) struct Audit {

@@ -17,6 +17,7 @@ use crate::telemetry::say;
 use crate::text::{harmless, sentence};
 
 use super::super::complain;
+use super::super::dial::DialError;
 use super::filter::FilterFlags;
 use super::follow::{Follow, FollowedFile, FollowedRows};
 use super::output::{Output, Shown, ended_quietly};
@@ -83,7 +84,7 @@ impl Tail {
 
     fn follow_files(&self, trail: &dyn Trail, out: &mut Output) -> End {
         let Some(path) = self.source.files().last() else {
-            return End::Source(SourceError::Flags);
+            return End::Source(DialError::Flags.into());
         };
         match FollowedFile::at_end(path) {
             Ok(followed) => self.follow_local(trail, followed, out),

@@ -7,7 +7,7 @@ use super::output::{End, Shown, WIDTH, cut};
 
 /// Somebody, what they did, and those below.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
+pub(in crate::cli) struct Tree {
     name: String,
     records: Vec<Shown>,
     below: Vec<Self>,
@@ -15,7 +15,7 @@ pub(super) struct Tree {
 
 impl Tree {
     /// The tree of `records`, given oldest first. What is no record is passed over.
-    pub(super) fn of(records: &[String]) -> Self {
+    pub(in crate::cli) fn of(records: &[String]) -> Self {
         let mut root = Self::default();
         for line in records {
             let Ok(shown) = serde_json::from_str::<Shown>(line) else {
@@ -49,7 +49,7 @@ impl Tree {
     }
 
     /// The tree, drawn: at most 120 columns.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(in crate::cli) fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for person in &self.below {
             lines.push(cut(&person.name, WIDTH, End::Left));

@@ -1,19 +1,21 @@
 //! The file that keeps a session: its credential, and where it is good. Mode 0600, replaced whole, refused where others
 //! may read it.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::state::Handle;
 
+use super::super::private_file;
+
 /// Where the session is kept.
 #[derive(Debug, Args)]
-pub(super) struct SessionFile {
+pub(in crate::cli) struct SessionFile {
     /// File that keeps the session [default: attache/session below `$XDG_STATE_HOME` or ~/.local/state]
     #[arg(long, value_name = "FILE", env = "ATTACHE_SESSION_FILE")]
     session_file: Option<PathBuf>,
@@ -21,14 +23,14 @@ pub(super) struct SessionFile {
 
 /// What it keeps.
 #[derive(Debug)]
-pub(super) struct Kept {
-    pub(super) address: String,
-    pub(super) handle: Handle,
+pub(in crate::cli) struct Kept {
+    pub(in crate::cli) address: String,
+    pub(in crate::cli) handle: Handle,
 }
 
 /// Why it can't be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FileError {
+pub(in crate::cli) enum FileError {
     /// There is none.
     #[error("not logged in; run `attache login EMAIL` first (no session in {})", .0.display())]
     NotLoggedIn(PathBuf),
@@ -77,14 +79,18 @@ impl SessionFile {
     }
 
     /// Keeps a session in place of the one before.
-    pub(super) fn write(&self, address: &str, handle: &Handle) -> Result<PathBuf, FileError> {
+    pub(in crate::cli) fn write(
+        &self,
+        address: &str,
+        handle: &Handle,
+    ) -> Result<PathBuf, FileError> {
         let path = self.path()?;
         let written = Written {
             address: address.to_owned(),
             session_token: handle.reveal(),
         };
         let text = serde_json::to_string(&written).map_err(io::Error::from);
-        let replaced = text.and_then(|text| replace(&path, text.as_bytes()));
+        let replaced = text.and_then(|text| private_file::replace(&path, text.as_bytes()));
         match replaced {
             Ok(()) => Ok(path),
             Err(source) => Err(FileError::Io { path, source }),
@@ -92,7 +98,7 @@ impl SessionFile {
     }
 
     /// The session that is kept.
-    pub(super) fn read(&self) -> Result<Kept, FileError> {
+    pub(in crate::cli) fn read(&self) -> Result<Kept, FileError> {
         let path = self.path()?;
         let read = fs::metadata(&path)
             .and_then(|it| Ok((it.permissions().mode(), fs::read_to_string(&path)?)));
@@ -117,7 +123,7 @@ impl SessionFile {
     }
 
     /// Forgets the session.
-    pub(super) fn remove(&self) -> Result<(), FileError> {
+    pub(in crate::cli) fn remove(&self) -> Result<(), FileError> {
         let path = self.path()?;
         match fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -126,30 +132,6 @@ impl SessionFile {
             Ok(()) | Err(_) => Ok(()),
         }
     }
-}
-
-/// Writes beside it and renames, so that nobody ever finds half of it, or finds it open to others.
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    if let Some(folder) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-    }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside)
-        .and_then(|mut file| file.write_all(text).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&beside, path));
-    if written.is_err() {
-        // What is left of it, if anything, is nobody's session.
-        let _gone = fs::remove_file(&beside);
-    }
-    written
 }
 
 #[cfg(test)]

@@ -14,11 +14,10 @@ use crate::grpc::{SessionClient, SessionClientError, SessionInfo};
 
 use super::{BAD_CONFIG, complain, small_runtime};
 
+pub(super) use file::{FileError, Kept, SessionFile};
 pub(super) use login::Login;
 pub(super) use logout::Logout;
 pub(super) use whoami::WhoAmI;
-
-use file::{FileError, Kept, SessionFile};
 
 /// Why a command about a session did not do its work.
 #[derive(Debug, thiserror::Error)]

@@ -3,8 +3,10 @@
 //! It calls as whoever the connection is, a workload, or with the session of a person. Tokens it was given show in no
 //! `Debug`.
 
+use std::io;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -12,6 +14,7 @@ use tonic::{Code, Request, Status};
 use crate::delegation::token::Token;
 use crate::state::Handle;
 
+use super::super::dialled;
 use super::super::proto::attache::v1::check_permission_request::Mandate;
 use super::super::proto::attache::v1::delegate_request::Parent;
 use super::super::proto::attache::v1::delegation_service_client::DelegationServiceClient;
@@ -212,6 +215,15 @@ impl DelegationClient {
         };
         let channel = endpoint.connect().await.map_err(unreachable)?;
         Ok(Self::over(channel).with_session(handle))
+    }
+
+    /// A client over connections that `dial` makes, with TLS and the certificate of a workload.
+    pub fn dialled<F, S>(dial: impl Fn() -> F + Clone + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = io::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Self::over(dialled::channel(dial))
     }
 
     /// A client over a connection that somebody else makes, with TLS and the certificate of a workload.

@@ -4,12 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
-use tower::service_fn;
 
+use super::super::dialled;
 use super::super::proto::attache::v1::audit_service_client::AuditServiceClient;
 use super::super::proto::attache::v1::{
     AuditEntry, AuditOrder, ChainHead, QueryAuditEntriesRequest, StreamAuditEntriesRequest,
@@ -110,13 +109,7 @@ impl AuditClient {
         F: Future<Output = io::Result<S>> + Send + 'static,
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let connector = service_fn(move |_| {
-            let dialled = dial();
-            async move { dialled.await.map(TokioIo::new) }
-        });
-        // The name is told to the server and means nothing: whoever dials knows whom it reached.
-        let endpoint = Endpoint::from_static("http://attache.invalid");
-        Self::over(endpoint.connect_with_connector_lazy(connector))
+        Self::over(dialled::channel(dial))
     }
 
     fn over(channel: Channel) -> Self {
