@@ -76,7 +76,9 @@ pub use status::Health;
 pub use stdout::Stream;
 pub use tap::{Seen, Watcher};
 pub use text::Text;
-pub use trail::{Cursor, Filter, JsonlTrail, Order, Page, Span, Tasks, Trace, Trail, TrailError};
+pub use trail::{
+    Cursor, Filter, JsonlTrail, Order, Page, Span, Stop, Tasks, Trace, Trail, TrailError, next_line,
+};
 pub use verify::{Anchor, AnchorError, Broken, Flaw, Head, Predecessor, Summary, Verifier, verify};
 
 use crate::clock::Clock;

@@ -903,9 +903,13 @@ async fn who_waits_is_answered_though_others_keep_coming() {
     let mut first = Box::pin(witness.auditor.commit(allowed(0)));
     assert!(futures::poll!(first.as_mut()).is_pending());
     let_go.send(()).unwrap();
-    // Its batch is being written, and the next record is there before it is done.
+    // Its batch is being written, slowly, and the next record is there before it is done.
     begins.recv().unwrap();
     witness.auditor.record(allowed(1));
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < Duration::from_millis(2) {
+        tokio::task::yield_now().await;
+    }
     let_go.send(()).unwrap();
     begins.recv().unwrap();
     assert!(futures::poll!(first.as_mut()).is_ready());

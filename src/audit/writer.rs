@@ -5,8 +5,9 @@
 //! because a chain with a hole is worth less than a late one. One that blocks blocks this thread; [`Status::health`] sees
 //! that from outside.
 //!
-//! Where somebody waits for records to be durable, a batch ends with one flush for all of them. A record that can't be
-//! written, a failed flush and the end of this thread are told to each; nothing else is ever called durable.
+//! Where somebody waits for records to be durable, there is one flush for all of them as soon as no more come, or
+//! 2 ms are over. A record that can't be written, a failed flush and the end of this thread are told to each; nothing else is
+//! ever called durable.
 
 use std::io;
 use std::mem;
@@ -117,6 +118,7 @@ impl<R: Rng> Writer<R> {
         let open = self.wait();
         self.answering.append(&mut self.waiting);
         self.answering.extend(self.outtake.commands.try_iter());
+        let begun = Instant::now();
         for _ in 0..self.batches {
             let entries = self.take();
             if entries.is_empty() {
@@ -127,8 +129,9 @@ impl<R: Rng> Writer<R> {
             if self.abandoned {
                 return None;
             }
-            // Who waits does not wait for those who came meanwhile: under load somebody always does.
-            if !self.owed.is_empty() {
+            // A flush is shared with those who come while it is cheap to write what they bring, and no longer: under load
+            // somebody always comes.
+            if !self.owed.is_empty() && begun.elapsed() >= COMPANY {
                 // Told to everybody it concerns; what is due later is tried again.
                 drop(self.sync());
             }

@@ -13,7 +13,7 @@ use super::check::Authority;
 use super::decision::{Decision, Denial};
 use super::findings::Named;
 use super::rules::Rules;
-use crate::audit::{Actor, Details, EventType, Outcome, Pep as AskedBy, Record};
+use crate::audit::{Actor, AuditError, Details, EventType, Outcome, Pep as AskedBy, Record};
 use crate::clock::Timestamp;
 use crate::identity::{Asker, Peer, Pep, SpiffeId};
 use crate::permission::{AUDIT, Action, Reason, Resource, Standing};
@@ -76,17 +76,36 @@ impl Authority {
         attempt.finish(Err(denial), until).await.0
     }
 
-    /// Records that `reader` was given something of the audit trail, or that reading it failed; `details` say what was
-    /// asked for.
-    pub fn audit_queried(&self, reader: &Reader, result: Outcome, details: Details) {
-        let actor = reader.id.clone().map_or(Actor::Unknown, Actor::Workload);
-        self.audit.record(Record {
+    /// Records that `reader` is given something of the audit trail, or that reading it failed; `details` say what was
+    /// asked for. On an error, which only strict mode knows, nothing must be given.
+    pub async fn audit_queried(
+        &self,
+        reader: &Reader,
+        result: Outcome,
+        details: Details,
+    ) -> Result<(), AuditError> {
+        let until = Instant::now() + RECORDING;
+        self.audit
+            .settle(reader.queried(result, details), until)
+            .await
+    }
+
+    /// Records that `reader` asked and went away before it was given anything.
+    pub fn audit_query_abandoned(&self, reader: &Reader, details: Details) {
+        self.audit.record(reader.queried(Outcome::Failure, details));
+    }
+}
+
+impl Reader {
+    fn queried(&self, result: Outcome, details: Details) -> Record {
+        let actor = self.id.clone().map_or(Actor::Unknown, Actor::Workload);
+        Record {
             action: Some(Action::read()),
             resource: AUDIT.parse().ok(),
-            pep: reader.socket.clone(),
+            pep: self.socket.clone(),
             details,
             ..Record::new(EventType::AuditQueried, result, actor)
-        });
+        }
     }
 }
 
@@ -105,7 +124,7 @@ fn admit_workload(rules: &Rules, id: &SpiffeId) -> Result<Reader, Denial> {
     Err(Denial::because(Reason::OutOfScope, detail))
 }
 
-/// How long a refusal waits for its record where it must.
+/// How long a refusal or an answer waits for its record where it must.
 const RECORDING: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

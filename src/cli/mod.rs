@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::telemetry::say;
-use crate::text::sentence;
+use crate::text::{harmless, sentence};
 
 /// Sidecar authorizer for service meshes: beside Envoy, for humans and agents alike.
 #[derive(Debug, Parser)]
@@ -101,7 +101,8 @@ impl ConfigSource {
 
 /// Prints an error with its causes to standard error.
 fn complain(error: &dyn std::error::Error) {
-    say(&format!("error: {}", sentence(error)));
+    // A server, a file or a name in it may say anything.
+    say(&format!("error: {}", harmless(&sentence(error))));
 }
 
 /// A runtime on this thread, for commands that wait for something.

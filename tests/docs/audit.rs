@@ -22,7 +22,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
-use crate::markdown::{blocks, code, read, tables_of};
+use crate::markdown::{blocks, code, read, root, tables_of};
 
 #[test]
 fn every_event_type_is_listed_and_no_other() {
@@ -257,4 +257,40 @@ fn the_shown_event_is_what_the_command_writes() {
         .output()
         .unwrap();
     assert_eq!(String::from_utf8(run.stdout).unwrap(), format!("{event}\n"));
+}
+
+/// Every source below `folder`, as one text.
+fn sources(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all += &sources(&path);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            all += &fs::read_to_string(path).unwrap();
+        }
+    }
+    all
+}
+
+#[test]
+fn every_test_that_a_fault_names_exists_and_no_case_is_left_out() {
+    let all = ["src", "tests"]
+        .map(|it| sources(&root().join(it)))
+        .concat();
+    let tables = tables_of("docs/audit.md", "case");
+    let mut named = 0;
+    let mut cases = BTreeSet::new();
+    for row in &tables[0].rows {
+        let words = row[0].split([' ', ',']);
+        let ids = words.filter_map(|it| it.strip_prefix('A')?.parse::<u32>().ok());
+        cases.extend(ids);
+        let tests = row[3].split('`').skip(1).step_by(2);
+        for test in tests.filter(|it| it.contains('_')) {
+            assert!(all.contains(&format!("fn {test}(")), "{test}");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named}");
+    assert_eq!(cases, (1..=28).collect());
 }

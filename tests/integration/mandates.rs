@@ -1,5 +1,7 @@
 //! Mandates over real sockets: a person on the Unix socket or over TLS, agents over mutual TLS, a real memory and trail.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use attache::grpc::{
@@ -12,6 +14,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use serde_json::Value;
 
+use crate::harness::house::PATIENCE;
 use crate::harness::mesh::{Client, SELF, doors};
 use crate::harness::pki::Authority;
 use crate::harness::{DOCUMENTS, House, Plan};
@@ -59,6 +62,7 @@ delegation:
 struct Mesh {
     house: House,
     authority: Authority,
+    rules: String,
 }
 
 impl Mesh {
@@ -75,8 +79,27 @@ impl Mesh {
             "  default: forbidden\n  rules:",
             "  default: free\n  rules:",
         );
+        let rules = plan.rules.clone();
         let house = plan.open().await;
-        Self { house, authority }
+        Self {
+            house,
+            authority,
+            rules,
+        }
+    }
+
+    /// Ends the process and begins another one in the same folder.
+    async fn restart(&mut self) {
+        self.house.shutdown.drain();
+        (&mut self.house.running).await.unwrap().unwrap();
+        let empty = tempfile::tempdir().unwrap();
+        let dir = std::mem::replace(&mut self.house.dir, empty);
+        let file = dir.path().join("attache.yaml");
+        let plan = Plan {
+            rules: self.rules.clone(),
+            ..Plan::default()
+        };
+        self.house = plan.open_at(dir, file).await;
     }
 
     /// Somebody on the Unix socket without a session.
@@ -468,24 +491,16 @@ async fn everybody_sees_and_ends_what_is_theirs_and_nothing_else() {
     assert_eq!(refused.count(), 5);
 }
 
-/// Every row of refusals that has a method here.
-#[tokio::test]
-async fn each_refusal_has_its_reason_and_changes_nothing() {
-    let mesh = Mesh::open().await;
-    let handle = mesh.log_in("alice").await;
-    let mut alice = mesh.nobody().with_session(handle.clone());
-    let one = alice.delegate(first()).await.unwrap();
-    let mut scheduling = mesh.agent(SCHEDULING).await;
-    let mut analysis = mesh.agent(ANALYSIS).await;
-    let leaf = scheduling.delegate(second(by_grant(&one))).await.unwrap();
+/// What may not be handed on from `one`, each with the reason why.
+fn wrong(one: &HandoverInfo, leaf: &HandoverInfo) -> Vec<(&'static str, HandoverWanted)> {
     let to = |id: &str, name: &str, kind: &str, wanted: HandoverWanted| HandoverWanted {
         spiffe_id: id.to_owned(),
         agent_id: name.to_owned(),
         agent_type: kind.to_owned(),
         ..wanted
     };
-    let from_one = || second(by_grant(&one));
-    let cases = [
+    let from_one = || second(by_grant(one));
+    vec![
         (
             "SCOPE_EMPTY",
             HandoverWanted {
@@ -561,8 +576,21 @@ async fn each_refusal_has_its_reason_and_changes_nothing() {
             ))),
         ),
         // A leaf's token is not for the issuer: it delegates nothing.
-        ("TOKEN_INVALID", second(by_token(&leaf))),
-    ];
+        ("TOKEN_INVALID", second(by_token(leaf))),
+    ]
+}
+
+/// Every row of refusals that has a method here.
+#[tokio::test]
+async fn each_refusal_has_its_reason_and_changes_nothing() {
+    let mesh = Mesh::open().await;
+    let handle = mesh.log_in("alice").await;
+    let mut alice = mesh.nobody().with_session(handle.clone());
+    let one = alice.delegate(first()).await.unwrap();
+    let mut scheduling = mesh.agent(SCHEDULING).await;
+    let mut analysis = mesh.agent(ANALYSIS).await;
+    let leaf = scheduling.delegate(second(by_grant(&one))).await.unwrap();
+    let cases = wrong(&one, &leaf);
     let before = alice.grants("", "", true).await.unwrap();
     for (code, wanted) in cases {
         let said = format!("{wanted:?}");
@@ -647,6 +675,216 @@ async fn a_repeated_request_gives_the_same_answer_and_another_one_is_refused() {
     assert_eq!((&*dry.grant.id, dry.token.is_none()), ("", true));
     assert!(alice.grants("", "", false).await.unwrap().is_empty());
 }
+
+/// Takes the disk away from under the trail: the file is moved, and nothing can be created in its place.
+fn break_trail(house: &House) -> impl FnOnce() {
+    let file = house.dir.path().join("audit.jsonl");
+    let moved = house.dir.path().join("audit.jsonl.1");
+    std::fs::rename(&file, &moved).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    move || {
+        std::fs::remove_dir(&file).unwrap();
+        std::fs::rename(&moved, &file).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_be_recorded_is_not_given_and_what_was_taken_stays_taken() {
+    // A01
+    let mesh = Mesh::open().await;
+    let mut alice = mesh.person("alice").await.within(SOON);
+    let one = alice.delegate(first()).await.unwrap();
+    let other = HandoverWanted {
+        task: "task-other".to_owned(),
+        ..first()
+    };
+    let mut scheduling = mesh.agent(SCHEDULING).await.within(SOON);
+    let repair = break_trail(&mesh.house);
+    for refused in [
+        reason(alice.delegate(other.clone()).await),
+        reason(alice.create_task("task-new", "", "", "").await),
+        reason(scheduling.mint(&one.grant.id, "", None).await),
+        reason(scheduling.delegate(second(by_token(&one))).await),
+        reason(alice.revoke_task("task-abc", "", "").await),
+    ] {
+        assert_eq!(refused, "STORE_UNAVAILABLE");
+    }
+    repair();
+    let mut alice = alice.within(PATIENCE);
+    let root = alice.create_task("task-new", "", "", "").await;
+    assert_eq!(root.unwrap().state, "active");
+    let grants = alice.grants("", "", true).await.unwrap();
+    assert_eq!((grants.len(), &*grants[0].state), (1, "cascaded"));
+    assert_eq!(alice.delegate(other).await.unwrap().grant.state, "active");
+    assert_eq!(
+        reason(scheduling.mint(&one.grant.id, "", None).await),
+        "PARENT_INACTIVE"
+    );
+    let failed = "attache_delegations_total{result=\"failed\"}";
+    assert_eq!(mesh.house.metric(failed).await, 2);
+}
+
+#[tokio::test]
+async fn a_memory_that_is_locked_refuses_and_recovers() {
+    let mesh = Mesh::open().await;
+    let mut alice = mesh.person("alice").await;
+    let one = alice.delegate(first()).await.unwrap();
+    let mut scheduling = mesh.agent(SCHEDULING).await;
+    let file = mesh.house.dir.path().join("state.db");
+    let thief = rusqlite::Connection::open(&file).unwrap();
+    thief.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for refused in [
+        reason(scheduling.mint(&one.grant.id, "", None).await),
+        reason(scheduling.delegate(second(by_token(&one))).await),
+        reason(alice.revoke_task("task-abc", "", "").await),
+    ] {
+        assert_eq!(refused, "STORE_UNAVAILABLE");
+    }
+    thief.execute_batch("ROLLBACK").unwrap();
+    assert!(scheduling.mint(&one.grant.id, "", None).await.is_ok());
+    let ended = alice.revoke_task("task-abc", "", "").await.unwrap();
+    assert_eq!((ended.tokens, ended.grants), (2, 1));
+}
+
+#[tokio::test]
+async fn a_restart_keeps_what_was_given_and_what_was_taken_back() {
+    // D23
+    let mut mesh = Mesh::open().await;
+    let handle = mesh.log_in("alice").await;
+    let mut alice = mesh.nobody().with_session(handle.clone());
+    let one = alice.delegate(first()).await.unwrap();
+    let other = HandoverWanted {
+        task: "task-other".to_owned(),
+        ..first()
+    };
+    let other = alice.delegate(other).await.unwrap();
+    alice.revoke(by_grant(&other), "").await.unwrap();
+
+    mesh.restart().await;
+    let mut scheduling = mesh.agent(SCHEDULING).await;
+    let told = word(&mut scheduling, by_token(&one), "documents:read").await;
+    assert_eq!(told, "allowed");
+    let told = word(&mut scheduling, by_token(&other), "documents:read").await;
+    assert!(told.starts_with("denied"), "{told}");
+    assert_eq!(
+        reason(scheduling.delegate(second(by_token(&other))).await),
+        "TOKEN_REVOKED"
+    );
+    let mut alice = mesh.nobody().with_session(handle);
+    let ended = alice.revoke_task("task-abc", "", "").await.unwrap();
+    assert_eq!((ended.tokens, ended.grants), (1, 1));
+    let records = mesh.house.close().await;
+    let keys: Vec<_> = records
+        .iter()
+        .filter(|it| it["event_type"] == "key.rotated")
+        .map(|it| it["details"]["kid"].clone())
+        .collect();
+    assert_eq!(keys.len(), 2);
+    assert_eq!(keys[0], keys[1]);
+}
+
+/// D21, D22: whatever was given is dead once the revocation has answered, and nothing is given afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_that_was_given_beside_a_revocation_outlives_it() {
+    let mesh = Mesh::open().await;
+    let mut alice = mesh.person("alice").await;
+    let scheduling = mesh.agent(SCHEDULING).await;
+    let mut given_at_all = 0;
+    for round in 0..12 {
+        let task = format!("task-{round}");
+        let wanted = HandoverWanted {
+            task: task.clone(),
+            ..first()
+        };
+        let one = alice.delegate(wanted).await.unwrap();
+        let answered = Arc::new(AtomicBool::new(false));
+        let count = Arc::new(AtomicUsize::new(0));
+        let mut racing = Vec::new();
+        for number in 0..6 {
+            let (mut agent, answered) = (scheduling.clone(), Arc::clone(&answered));
+            let count = Arc::clone(&count);
+            let grant = one.grant.id.clone();
+            let wanted = HandoverWanted {
+                agent_id: format!("analysis-{number}"),
+                task: task.clone(),
+                ..second(by_grant(&one))
+            };
+            racing.push(tokio::spawn(async move {
+                let mut given = Vec::new();
+                loop {
+                    let late = answered.load(Ordering::SeqCst);
+                    let token = if number % 2 == 0 {
+                        agent.mint(&grant, "", None).await.map(|it| it.token)
+                    } else {
+                        let handed = agent.delegate(wanted.clone()).await;
+                        handed.map(|it| it.token.unwrap().token)
+                    };
+                    match token {
+                        Ok(_) if late => panic!("given after the revocation had answered"),
+                        Ok(token) => {
+                            count.fetch_add(1, Ordering::SeqCst);
+                            given.push(token);
+                        }
+                        Err(_) => return given,
+                    }
+                }
+            }));
+        }
+        // At another moment each time.
+        while count.load(Ordering::SeqCst) < round {
+            tokio::task::yield_now().await;
+        }
+        let ended = alice.revoke_task(&task, "", "").await.unwrap();
+        answered.store(true, Ordering::SeqCst);
+        let mut given = vec![one.token.unwrap().token];
+        for racer in racing {
+            given.extend(racer.await.unwrap());
+        }
+        // Those that were begun and never given count as well.
+        let counted = usize::try_from(ended.tokens).unwrap();
+        assert!(given.len() <= counted, "{} of {counted}", given.len());
+        let mut service = mesh.agent(DOCUMENTS).await;
+        for token in &given {
+            assert_eq!(service.introspect(token).await.unwrap(), None);
+        }
+        given_at_all += given.len() - 1;
+    }
+    assert!(given_at_all > 0, "nobody was given anything beside");
+}
+
+/// D25
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_that_was_renewed_beside_a_logout_outlives_it() {
+    let mesh = Mesh::open().await;
+    let scheduling = mesh.agent(SCHEDULING).await;
+    let mut service = mesh.agent(DOCUMENTS).await;
+    for round in 0..6 {
+        let handle = mesh.log_in("alice").await;
+        let mut alice = mesh.nobody().with_session(handle.clone());
+        let wanted = HandoverWanted {
+            task: format!("task-{round}"),
+            ..first()
+        };
+        let one = alice.delegate(wanted).await.unwrap();
+        let (mut agent, grant) = (scheduling.clone(), one.grant.id.clone());
+        let renewing = tokio::spawn(async move {
+            let mut given = Vec::new();
+            while let Ok(issued) = agent.mint(&grant, "", None).await {
+                given.push(issued.token);
+            }
+            given
+        });
+        mesh.log_out(&handle).await;
+        let mut given = renewing.await.unwrap();
+        given.push(one.token.unwrap().token);
+        for token in &given {
+            assert_eq!(service.introspect(token).await.unwrap(), None);
+        }
+    }
+}
+
+/// Short enough for a test, long enough for a memory on a busy machine.
+const SOON: Duration = Duration::from_millis(700);
 
 #[tokio::test]
 async fn without_issuer_or_state_there_are_no_mandates() {

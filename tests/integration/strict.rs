@@ -1,8 +1,13 @@
 //! Strict mode: no decision is told before its record is on the disk, and one that can't get there is a denial.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
+use attache::audit::{JsonlTrail, Span, SqliteTrail, Trail};
 use envoy_types::pb::envoy::service::auth::v3::CheckRequest as CheckQuestion;
 use serde_json::Value;
 
@@ -123,6 +128,110 @@ async fn a_disk_that_is_gone_denies_everything_until_it_is_back_and_leaves_no_ga
         assert_eq!(by_id[id]["mode"], "enforce");
     }
     assert!(records.iter().all(|it| it["event_type"] != "audit.gap"));
+}
+
+/// A file system of one MiB in memory, for as long as this is kept.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None` for whoever may not mount.
+    fn mount(at: PathBuf) -> Option<Self> {
+        std::fs::create_dir(&at).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
+        let mounted = mount.arg(&at).stderr(Stdio::null()).status();
+        mounted
+            .is_ok_and(|status| status.success())
+            .then_some(Self(at))
+    }
+
+    /// Takes what room is left.
+    fn fill(&self) -> PathBuf {
+        let ballast = self.0.join("ballast");
+        let mut file = File::create(&ballast).unwrap();
+        while file.write(&[0; 4096]).is_ok_and(|written| written > 0) {}
+        ballast
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmount = Command::new("umount").arg("-l").arg(&self.0).status();
+        drop(unmount);
+    }
+}
+
+#[tokio::test]
+async fn a_disk_without_room_denies_everything_until_there_is_room_and_leaves_no_gap() {
+    // A08
+    for sink in ["jsonl", "sqlite"] {
+        let plan = Plan {
+            policy: "time_limit: 1s".to_owned(),
+            audit: format!("audit: {{mode: strict, sinks: [{{{sink}: small/trail}}]}}\n"),
+            ..Plan::with("limits: {request_timeout: 300ms}")
+        };
+        let (dir, file) = plan.lay_out();
+        let Some(disk) = SmallDisk::mount(dir.path().join("small")) else {
+            eprintln!("not tested: a full file system, for who may not mount one");
+            return;
+        };
+        let mut house = plan.open_at(dir, file).await;
+
+        assert_eq!(house.word(ask("GET", "/documents/1")).await, "allow");
+        let ballast = disk.fill();
+        let mut told = Vec::new();
+        // A block, or a log, may have room left for some.
+        eventually_async("the end of all room", || async {
+            let word = house.word(ask("GET", "/documents/1")).await;
+            (word == "audit_unavailable").then_some(())
+        })
+        .await;
+        for path in ["/documents/1", "/trial/1", "/nowhere"] {
+            let answer = house.check(ask("GET", path)).await;
+            assert_eq!(answer.word(), "audit_unavailable", "{sink} {path}");
+            told.push(answer.decision_id().to_owned());
+        }
+        eventually_async("no readiness", || async {
+            (house.probe("/readyz").await.0 == 503).then_some(())
+        })
+        .await;
+
+        std::fs::remove_file(ballast).unwrap();
+        eventually_async("an allowance", || async {
+            let word = house.word(ask("GET", "/documents/1")).await;
+            (word == "allow").then_some(())
+        })
+        .await;
+        eventually_async("readiness", || async {
+            (house.probe("/readyz").await.0 == 200).then_some(())
+        })
+        .await;
+        house.shutdown.drain();
+        (&mut house.running).await.unwrap().unwrap();
+        let lines = lines_on(&disk, sink);
+        let summary = attache::audit::verify(&lines).unwrap();
+        assert!(summary.heads.values().all(|head| head.stopped));
+        let text = lines.join("\n");
+        assert!(!text.contains("\"audit.gap\""), "{text}");
+        for id in &told {
+            assert!(text.contains(id), "{sink} {id}");
+        }
+    }
+}
+
+fn lines_on(disk: &SmallDisk, sink: &str) -> Vec<String> {
+    let path = disk.0.join("trail");
+    let trail: Box<dyn Trail> = match sink {
+        "sqlite" => Box::new(SqliteTrail::open(&path).unwrap()),
+        _ => Box::new(JsonlTrail::new(vec![path])),
+    };
+    let mut lines = Vec::new();
+    let mut keep = |line: &[u8]| {
+        lines.push(String::from_utf8(line.to_owned()).unwrap());
+        ControlFlow::Continue(())
+    };
+    trail.walk(&Span::default(), &mut keep).unwrap();
+    lines
 }
 
 #[tokio::test]

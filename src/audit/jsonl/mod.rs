@@ -269,7 +269,7 @@ fn digest_between(file: &File, begin: u64, end: u64) -> io::Result<Digest> {
 const MOST_UNSYNCED: usize = 4 << 20;
 const CHUNK: usize = 8192;
 /// Far more than the bounds of a record's members allow.
-const LONGEST_RECORD: usize = 4 << 20;
+pub(super) const LONGEST_RECORD: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests;

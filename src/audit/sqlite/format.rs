@@ -5,6 +5,7 @@
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -18,6 +19,17 @@ pub(super) enum Kind {
     /// A trail that this version reads and writes.
     Trail,
 }
+
+/// What in a database is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Objects {
+    /// What reading depends on.
+    Read,
+    /// The triggers as well.
+    All,
+}
+
+type Object = (String, String, String);
 
 /// A connection to the database that `uri` names, which must be there.
 ///
@@ -94,6 +106,38 @@ pub(super) fn lay_out(connection: &mut Connection) -> io::Result<()> {
     laid_out.map_err(failed)
 }
 
+/// An error where what stands in the database is not what [`lay_out`] made: a trigger that somebody added can swallow
+/// records, a view in the place of a table can hide them.
+pub(super) fn as_laid_out(connection: &Connection, which: Objects) -> io::Result<()> {
+    let made = MADE
+        .as_ref()
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    let read = |it: &&Object| which == Objects::All || it.0 != "trigger";
+    let found = objects(connection).map_err(failed)?;
+    if found.iter().filter(read).eq(made.iter().filter(read)) {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        "its tables or triggers are not those that attache made: somebody changed them",
+    ))
+}
+
+/// A number that is another one after every change of what stands in the database.
+pub(super) fn schema_version(connection: &Connection) -> io::Result<i64> {
+    let version = connection.pragma_query_value(None, "schema_version", |row| row.get(0));
+    version.map_err(failed)
+}
+
+/// Kind, name and definition of everything in the database but what SQLite keeps there for itself.
+fn objects(connection: &Connection) -> rusqlite::Result<Vec<Object>> {
+    let all = "SELECT type, name, coalesce(sql, '') FROM sqlite_schema \
+        WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name";
+    let mut all = connection.prepare_cached(all)?;
+    let objects = all.query_map((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    objects.collect()
+}
+
 /// The database's error as one of I/O.
 pub(super) fn failed(error: rusqlite::Error) -> io::Error {
     let kind = match error.sqlite_error_code() {
@@ -101,11 +145,17 @@ pub(super) fn failed(error: rusqlite::Error) -> io::Error {
         Some(ErrorCode::ReadOnly) => io::ErrorKind::ReadOnlyFilesystem,
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => io::ErrorKind::ResourceBusy,
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => io::ErrorKind::InvalidData,
+        Some(ErrorCode::OperationInterrupted) => io::ErrorKind::TimedOut,
         Some(_) | None => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)
 }
 
+static MADE: LazyLock<rusqlite::Result<Vec<Object>>> = LazyLock::new(|| {
+    let connection = Connection::open_in_memory()?;
+    connection.execute_batch(SCHEMA)?;
+    objects(&connection)
+});
 const SCHEMA: &str = include_str!("schema.sql");
 /// "atAu".
 const APPLICATION: i64 = 0x6174_4175;

@@ -6,7 +6,8 @@
 //! - Nothing here changes or deletes a record, and triggers refuse it by hand as well. Who may write the file can take
 //!   the triggers out, or write another file: that shows in the hash chain, see [`super::verify()`].
 //! - One process writes, by a lock of its own (`audit.db.lock`) that readers don't need. Nothing is pruned.
-//! - The file must stay where it is. Where its path names another file, or none, every batch is refused until it is back.
+//! - The file and its log must stay where they are. Where a path names another file, or none, every batch is refused until
+//!   it is back; so it is where somebody adds a trigger, or changes what stands in the database otherwise.
 //! - How far the chain has come is noted in a file beside it ([`super::note`]): a database that was put back from an older
 //!   copy, or lost its log, is known by that.
 
@@ -24,7 +25,7 @@ use super::file::{self, Identity, beside};
 use super::note::Note;
 use super::sink::{Batch, Found, LastRecord, Sink};
 use super::trail::Terms;
-use format::{Kind, failed};
+use format::{Kind, Objects, failed};
 
 pub use trail::SqliteTrail;
 
@@ -33,7 +34,11 @@ pub use trail::SqliteTrail;
 pub struct Sqlite {
     path: PathBuf,
     identity: Identity,
+    /// Which file the log is: until it is emptied, what is committed stands there alone.
+    log: Identity,
     connection: Connection,
+    /// By which a change of tables or triggers is known.
+    schema: i64,
     found: Found,
     note: Note,
     /// The last batch failed: some of what comes next may be there already.
@@ -61,6 +66,7 @@ impl Sqlite {
         if kind == Kind::Empty {
             format::lay_out(&mut connection)?;
         }
+        format::as_laid_out(&connection, Objects::All)?;
         let note = Note::beside(path);
         let last = last_line(&connection).map_err(failed)?;
         let found = note.complete(Found {
@@ -70,6 +76,8 @@ impl Sqlite {
         Ok(Self {
             path: path.to_owned(),
             identity: Identity::of(&metadata),
+            log: Identity::of(&fs::metadata(beside(path, "-wal"))?),
+            schema: format::schema_version(&connection)?,
             connection,
             found,
             note,
@@ -78,14 +86,19 @@ impl Sqlite {
         })
     }
 
-    /// An error where the path does not name the open file any more: what is written to that would be lost.
+    /// An error where the paths do not name the open files any more: what is written to those would be lost.
     fn in_place(&self) -> io::Result<()> {
-        if Identity::of(&fs::metadata(&self.path)?) == self.identity {
+        let is = |path: &Path, identity| match fs::metadata(path) {
+            Ok(metadata) => Ok(Identity::of(&metadata) == identity),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        };
+        if is(&self.path, self.identity)? && is(&beside(&self.path, "-wal"), self.log)? {
             return Ok(());
         }
         Err(io::Error::new(
             io::ErrorKind::NotFound,
-            "the audit database was moved or replaced while it is written: put it back, or start again",
+            "the audit database or its log was moved or replaced while it is written: put it back, or start again",
         ))
     }
 
@@ -94,6 +107,12 @@ impl Sqlite {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(failed)?;
+        let schema = format::schema_version(&transaction)?;
+        if schema != self.schema {
+            // SQLite changes it too, as with VACUUM.
+            format::as_laid_out(&transaction, Objects::All)?;
+            self.schema = schema;
+        }
         for line in batch.lines() {
             let line = str::from_utf8(line).map_err(io::Error::other)?;
             let terms = Terms::read(line).ok_or_else(no_record)?;

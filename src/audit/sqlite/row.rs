@@ -1,7 +1,9 @@
 //! A record's row: the line, and beside it what the record is found by.
 //!
-//! The chain covers the line alone. Whoever changes what stands beside it hides a record from those who ask for it, so
-//! that a walk compares the two ([`is_intact`]).
+//! The chain covers the line alone. Whoever changes what stands beside it hides a record from those who ask for it, or
+//! shows it to those who ask for another, so that a walk compares the two ([`is_intact`], [`filings`]).
+
+use std::collections::BTreeSet;
 
 use rusqlite::{Connection, params};
 
@@ -14,7 +16,8 @@ pub(super) fn insert(
     seq: i64,
     line: &str,
 ) -> rusqlite::Result<()> {
-    connection.prepare_cached(INSERT_RECORD)?.execute(params![
+    let mut insert = connection.prepare_cached(INSERT_RECORD)?;
+    let added = insert.execute(params![
         line,
         terms.time,
         terms.writer,
@@ -27,6 +30,9 @@ pub(super) fn insert(
         terms.action,
         terms.decision_id,
     ])?;
+    if added != 1 {
+        return Err(rusqlite::Error::StatementChangedRows(added));
+    }
     let record = connection.last_insert_rowid();
     let mut insert = connection.prepare_cached(INSERT_PARTY)?;
     for name in terms.chain() {
@@ -67,6 +73,18 @@ pub(super) fn is_intact(connection: &Connection, id: i64, terms: &Terms) -> rusq
     Ok(intact)
 }
 
+/// In how many rows of the two tables beside it the record that says `terms` stands.
+pub(super) fn filings(terms: &Terms) -> i64 {
+    let names: BTreeSet<_> = terms.chain().collect();
+    let tasks: BTreeSet<_> = terms.tasks().collect();
+    i64::try_from(names.len().saturating_add(tasks.len())).unwrap_or(i64::MAX)
+}
+
+/// How many rows the two tables have for records up to `end`, and for records that are not there.
+pub(super) fn all_filings(connection: &Connection, end: i64) -> rusqlite::Result<i64> {
+    connection.query_row(ALL_FILINGS, params![end], |row| row.get(0))
+}
+
 const INSERT_RECORD: &str = "INSERT INTO record \
     (line, time, writer, seq, event_type, result, subject, task, resource, action, decision_id) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
@@ -78,3 +96,7 @@ const IS_RECORD: &str = "SELECT 1 FROM record WHERE id = ?1 AND time IS ?2 AND w
     AND decision_id IS ?11";
 const IS_PARTY: &str = "SELECT 1 FROM party WHERE name = ?1 AND acts = ?2 AND record = ?3";
 const IS_TASK: &str = "SELECT 1 FROM task_member WHERE task = ?1 AND record = ?2";
+const ALL_FILINGS: &str = "\
+    WITH last AS MATERIALIZED (SELECT coalesce(max(id), 0) AS id FROM record) \
+    SELECT (SELECT count(*) FROM party, last WHERE record <= ?1 OR record > last.id) \
+        + (SELECT count(*) FROM task_member, last WHERE record <= ?1 OR record > last.id)";

@@ -17,15 +17,16 @@ use rusqlite::{Connection, OpenFlags, params, params_from_iter};
 
 use super::super::file::beside;
 use super::super::trail::{
-    Cursor, Filter, Order, Page, Span, Tasks, Terms, Trace, Trail, TrailError,
+    Cursor, Filter, Order, Page, Span, Stop, Tasks, Terms, Trace, Trail, TrailError,
 };
-use super::format::{self, Kind, failed};
+use super::format::{self, Kind, Objects, failed};
 use super::row;
 
 /// The reading end of a database of records.
 #[derive(Debug, Clone)]
 pub struct SqliteTrail {
     path: PathBuf,
+    stop: Stop,
 }
 
 /// A part of a statement, and what belongs in its places.
@@ -42,6 +43,8 @@ struct Step {
     line: String,
     /// Whose record it is and its number, where it is not found by what it says.
     misfiled: Option<(String, u64)>,
+    /// Rows beside it.
+    filings: i64,
 }
 
 /// What a file was when it was looked at.
@@ -52,6 +55,7 @@ impl SqliteTrail {
     pub fn open(path: &Path) -> Result<Self, TrailError> {
         let trail = Self {
             path: path.to_owned(),
+            stop: Stop::default(),
         };
         trail.read(|_| Ok(()))?;
         Ok(trail)
@@ -70,7 +74,11 @@ impl SqliteTrail {
 
     fn try_read<T>(&self, ask: impl Fn(&Connection) -> rusqlite::Result<T>) -> io::Result<T> {
         let ask = |uri: &str| {
-            let connection = format::connect(uri, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            let mut connection = format::connect(uri, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            let stop = self.stop.clone();
+            connection
+                .progress_handler(STEPS, Some(move || stop.says_so()))
+                .map_err(failed)?;
             let transaction = connection.unchecked_transaction().map_err(failed)?;
             if format::kind(&transaction)? == Kind::Empty {
                 return Err(io::Error::new(
@@ -78,6 +86,7 @@ impl SqliteTrail {
                     "the database is empty: no audit trail was begun here",
                 ));
             }
+            format::as_laid_out(&transaction, Objects::Read)?;
             ask(&transaction).map_err(failed)
         };
         let file = format::uri(&self.path);
@@ -120,8 +129,9 @@ impl Trail for SqliteTrail {
         let (count, counted) = total(filter);
         let (select, selected) = page(filter, order, after, limit);
         self.read(|connection| {
-            let total: i64 =
-                connection.query_row(&count, params_from_iter(&counted), |row| row.get(0))?;
+            let counts = params_from_iter(&counted);
+            let (total, newest): (i64, _) =
+                connection.query_row(&count, counts, |row| Ok((row.get(0)?, row.get(1)?)))?;
             let mut statement = connection.prepare(&select)?;
             let rows = statement.query_map(params_from_iter(&selected), |row| {
                 let place = Cursor {
@@ -133,6 +143,7 @@ impl Trail for SqliteTrail {
             })?;
             let mut page = Page {
                 total: total.unsigned_abs(),
+                newest,
                 ..Page::default()
             };
             let mut last = None;
@@ -176,10 +187,13 @@ impl Trail for SqliteTrail {
         let from = span.from_seq.map_or(i64::MIN, number);
         let to = span.to_seq.map_or(i64::MAX, number);
         let mut done = i64::MIN;
+        let mut filings = 0_i64;
         loop {
             let step = self.read(|connection| {
-                let mut statement = connection.prepare(WALK)?;
-                let bounds = params![done, end, span.writer, from, to];
+                let mut statement = connection.prepare(walk_of(span))?;
+                let bounds = params![done, end, from, to, span.writer];
+                // The statement of all has no place for a writer.
+                let bounds = bounds.get(..statement.parameter_count()).unwrap_or(bounds);
                 let rows = statement.query_map(bounds, |row| Ok((row.get(0)?, row.get(1)?)))?;
                 rows.map(|row| {
                     let (id, line) = row?;
@@ -188,10 +202,12 @@ impl Trail for SqliteTrail {
                 .collect::<Result<Vec<_>, _>>()
             })?;
             let Some(last) = step.last() else {
-                return Ok(());
+                break;
             };
             done = last.id;
-            for Step { line, misfiled, .. } in step {
+            for step in step {
+                let Step { line, misfiled, .. } = step;
+                filings = filings.saturating_add(step.filings);
                 if visit(line.as_bytes()).is_break() {
                     return Ok(());
                 }
@@ -201,18 +217,37 @@ impl Trail for SqliteTrail {
                 }
             }
         }
+        // Only who has seen all of them knows whether there are more.
+        if *span == Span::default()
+            && self.read(|connection| row::all_filings(connection, end))? != filings
+        {
+            let path = self.path.clone();
+            return Err(TrailError::Overfiled { path });
+        }
+        Ok(())
+    }
+
+    fn stopping(&self, stop: Stop) -> Box<dyn Trail> {
+        let path = self.path.clone();
+        Box::new(Self { path, stop })
     }
 }
 
 impl Step {
     fn look(connection: &Connection, id: i64, line: String) -> rusqlite::Result<Self> {
-        let mut misfiled = None;
-        if let Some(terms) = Terms::read(&line)
-            && !row::is_intact(connection, id, &terms)?
-        {
-            misfiled = Some((terms.writer, terms.seq));
+        let (mut misfiled, mut filings) = (None, 0);
+        if let Some(terms) = Terms::read(&line) {
+            filings = row::filings(&terms);
+            if !row::is_intact(connection, id, &terms)? {
+                misfiled = Some((terms.writer, terms.seq));
+            }
         }
-        Ok(Self { id, line, misfiled })
+        Ok(Self {
+            id,
+            line,
+            misfiled,
+            filings,
+        })
     }
 }
 
@@ -275,10 +310,10 @@ impl Condition {
     }
 }
 
-/// The statement that counts what `filter` asks for.
+/// The statement that counts what `filter` asks for, and finds the greatest time of it.
 pub(super) fn total(filter: &Filter) -> (String, Vec<Value>) {
     let all = Condition::of(filter);
-    let statement = format!("SELECT count(*) FROM record {}", all.clause());
+    let statement = format!("SELECT count(*), max(time) FROM record {}", all.clause());
     (statement, all.values)
 }
 
@@ -314,6 +349,8 @@ fn one_more(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
 }
 
+/// Steps of the database's machine between two looks at whether to stop: some microseconds.
+const STEPS: i32 = 1000;
 const ACTOR: &str = "id IN (SELECT record FROM party WHERE name = ? AND acts = 1)";
 const CHAIN: &str = "id IN (SELECT record FROM party WHERE name = ?)";
 const TASK: &str = "id IN (SELECT record FROM task_member WHERE task = ?)";
@@ -324,7 +361,18 @@ pub(super) const TRACE: &str = "\
         SELECT record FROM done \
         UNION SELECT record FROM task_member WHERE task IN (SELECT task FROM tasks)) \
     ORDER BY time, writer, seq LIMIT ?2";
+/// The statement that gives the next step of a walk.
+pub(super) const fn walk_of(span: &Span) -> &'static str {
+    match span.writer {
+        None => WALK,
+        Some(_) => WALK_ONE,
+    }
+}
+
 /// By `id` alone, so that every step goes on where the last one ended.
 const WALK: &str = "\
-    SELECT id, line FROM record WHERE id > ?1 AND id <= ?2 \
-    AND (?3 IS NULL OR writer = ?3) AND seq >= ?4 AND seq <= ?5 ORDER BY id LIMIT 512";
+    SELECT id, line FROM record WHERE id > ?1 AND id <= ?2 AND seq >= ?3 AND seq <= ?4 ORDER BY id LIMIT 512";
+/// By number: a writer's records have their numbers in the order of `id`, and followers ask for the newest few.
+const WALK_ONE: &str = "\
+    SELECT id, line FROM record WHERE +id > ?1 AND +id <= ?2 AND seq >= ?3 AND seq <= ?4 AND writer = ?5 \
+    ORDER BY seq LIMIT 512";

@@ -1,22 +1,24 @@
 //! Reads JSON-lines files back by reading all of them, every time: for small trails, and to hold other trails to.
 //!
 //! A line that is no record, such as one that a crash cut off, is passed over by [`Trail::query`] and [`Trail::trace`]
-//! and shown by [`Trail::walk`]. A file that can't be read is an error. Memory is bounded by what is asked for, and by
-//! the longest line.
+//! and shown by [`Trail::walk`]. A file that can't be read is an error. Memory is bounded by what is asked for, however
+//! long a line is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use super::super::jsonl::LONGEST_RECORD;
 use super::terms::Terms;
-use super::{Cursor, Filter, Order, Page, Span, Trace, Trail, TrailError};
+use super::{Cursor, Filter, Order, Page, Span, Stop, Trace, Trail, TrailError};
 
 /// The files of one trail.
 #[derive(Debug, Clone)]
 pub struct JsonlTrail {
     files: Vec<PathBuf>,
+    stop: Stop,
 }
 
 /// The first records of those shown to it, in one order.
@@ -31,7 +33,8 @@ struct First {
 impl JsonlTrail {
     /// The trail in `files`, those of a rotated set oldest first. They are opened each time something is asked.
     pub fn new(files: Vec<PathBuf>) -> Self {
-        Self { files }
+        let stop = Stop::default();
+        Self { files, stop }
     }
 
     /// Shows every record, with its line, to `visit`.
@@ -55,14 +58,11 @@ impl JsonlTrail {
         let mut line = Vec::new();
         for (path, file) in opened {
             let mut reader = BufReader::new(file);
-            loop {
-                line.clear();
-                let read = reader.read_until(b'\n', &mut line);
-                if read.map_err(|error| unread(path, error))? == 0 {
-                    break;
+            while next_line(&mut reader, &mut line).map_err(|error| unread(path, error))? {
+                if self.stop.says_so() {
+                    return Err(unread(path, io::ErrorKind::TimedOut.into()));
                 }
-                let whole = line.strip_suffix(b"\n").unwrap_or(&line);
-                if visit(whole).is_break() {
+                if visit(&line).is_break() {
                     return Ok(());
                 }
             }
@@ -80,13 +80,16 @@ impl Trail for JsonlTrail {
         limit: usize,
     ) -> Result<Page, TrailError> {
         let mut first = First::new(order, limit);
-        let mut total = 0;
+        let (mut total, mut newest) = (0, None);
         self.records(|terms, line| {
             if !filter.admits(&terms) {
                 return;
             }
             total += 1;
             let place = terms.cursor();
+            if newest.as_ref().is_none_or(|newest| *newest < place.time) {
+                newest = Some(place.time.clone());
+            }
             let is_after = after.is_none_or(|after| match order {
                 Order::Ascending => place > *after,
                 Order::Descending => place < *after,
@@ -100,6 +103,7 @@ impl Trail for JsonlTrail {
             records,
             next: last.filter(|_| cut),
             total,
+            newest,
         })
     }
 
@@ -138,6 +142,11 @@ impl Trail for JsonlTrail {
             }
         })
     }
+
+    fn stopping(&self, stop: Stop) -> Box<dyn Trail> {
+        let files = self.files.clone();
+        Box::new(Self { files, stop })
+    }
 }
 
 impl First {
@@ -174,6 +183,23 @@ impl First {
         }
         (records, last, self.cut)
     }
+}
+
+/// Reads the next line of `file` into `line`, without its line feed; `false` at the end.
+///
+/// Of a line that is longer than any record, only the beginning is kept: no record, whatever follows.
+pub fn next_line(file: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    let mut bounded = file.take(LONGEST_RECORD as u64);
+    if bounded.read_until(b'\n', line)? == 0 {
+        return Ok(false);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else if bounded.limit() == 0 {
+        file.skip_until(b'\n')?;
+    }
+    Ok(true)
 }
 
 fn unread(path: &Path, source: io::Error) -> TrailError {

@@ -10,12 +10,13 @@ use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::clock::Timestamp;
 
 use super::record::{EventType, Outcome};
 
-pub use jsonl::JsonlTrail;
+pub use jsonl::{JsonlTrail, next_line};
 pub(super) use terms::Terms;
 
 /// Records that were written, for reading. Methods block: call them where that is fine.
@@ -46,7 +47,14 @@ pub trait Trail: fmt::Debug + Send + Sync {
         span: &Span,
         visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), TrailError>;
+
+    /// The same trail, whose reads fail soon after `stop` says so ([`TrailError::was_stopped`]).
+    fn stopping(&self, stop: Stop) -> Box<dyn Trail>;
 }
+
+/// Says whether nobody waits for a read any more. The default never does.
+#[derive(Clone, Default)]
+pub struct Stop(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
 
 /// What to look for: all that is given must hold. The default asks for everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -114,6 +122,8 @@ pub struct Page {
     pub next: Option<Cursor>,
     /// How many records the filter asks for in all, when this page was read.
     pub total: u64,
+    /// The greatest time of those, as it is written.
+    pub newest: Option<String>,
 }
 
 /// What was done by somebody or on their behalf.
@@ -150,7 +160,8 @@ pub enum TrailError {
     },
     /// A record that whoever asks for it does not find: what it is found by was changed. Its line may be whole.
     #[error(
-        "record {seq} of `{writer}` in `{path}` is not filed under what it says: its row was altered"
+        "record {seq} of `{}` in `{path}` is not filed under what it says: its row was altered",
+        writer.escape_debug()
     )]
     Misfiled {
         /// Which file.
@@ -160,9 +171,46 @@ pub enum TrailError {
         /// Its sequence number.
         seq: u64,
     },
+    /// Records are found by names that they do not say, or are there no more.
+    #[error(
+        "`{path}` files records under names or tasks that they do not say, or that are gone: somebody added to its tables, or removed records"
+    )]
+    Overfiled {
+        /// Which file.
+        path: PathBuf,
+    },
     /// What is stored is no record.
     #[error("the audit trail holds something that is no record: {0}")]
     NotARecord(String),
+}
+
+// === impl Stop ===
+
+impl Stop {
+    /// Asks `stop`, which must be quick, again and again.
+    pub fn when(stop: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(stop)))
+    }
+
+    /// Whether to stop.
+    pub fn says_so(&self) -> bool {
+        self.0.as_ref().is_some_and(|stop| stop())
+    }
+}
+
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Stop").field(&self.0.is_some()).finish()
+    }
+}
+
+// === impl TrailError ===
+
+impl TrailError {
+    /// Whether nothing is wrong but that nobody waited any more.
+    pub fn was_stopped(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::TimedOut)
+    }
 }
 
 // === impl Span ===

@@ -98,10 +98,10 @@ pub enum Flaw {
     #[error("the record was altered: it does not have the hash it carries")]
     Hash,
     /// A record of a chain whose beginning was not read.
-    #[error("the beginning of the chain of `{0}` is missing")]
+    #[error("the beginning of the chain of `{}` is missing", .0.escape_debug())]
     NoBeginning(String),
     /// A record that begins a chain does not fit its own nonce, or the chain has begun before.
-    #[error("the chain of `{0}` begins wrongly or twice")]
+    #[error("the chain of `{}` begins wrongly or twice", .0.escape_debug())]
     Beginning(String),
     /// A higher sequence number than the next one.
     #[error("record {expected} should follow, this is {found}: records were deleted, or moved")]
@@ -125,29 +125,30 @@ pub enum Flaw {
     )]
     Link,
     /// A record of a chain that has ended.
-    #[error("the chain of `{0}` has ended before: somebody else wrote what follows")]
+    #[error("the chain of `{}` has ended before: somebody else wrote what follows", .0.escape_debug())]
     AfterTheEnd(String),
     /// The record names the end of an earlier chain, which ends elsewhere here.
-    #[error("the chain of `{0}` was cut off after it was written")]
+    #[error("the chain of `{}` was cut off after it was written", .0.escape_debug())]
     CutOff(String),
     /// The record names the end of an earlier chain, of which nothing was read.
-    #[error("the chain of `{0}` should have come before this one: removed, moved, or not given")]
+    #[error("the chain of `{}` should have come before this one: removed, moved, or not given", .0.escape_debug())]
     NoPredecessor(String),
     /// A chain begins after one that names its end.
-    #[error("the chain of `{0}` was moved: it comes after one that follows it")]
+    #[error("the chain of `{}` was moved: it comes after one that follows it", .0.escape_debug())]
     Moved(String),
     /// A checkpoint that the key of its chain did not sign, or that is about something else.
     #[error("the checkpoint is not signed by the key of its chain, or signs another record")]
     Forged,
     /// A chain whose key is none of those that were given.
-    #[error("the chain of `{0}` names none of the given keys: another key signed it, or none")]
+    #[error("the chain of `{}` names none of the given keys: another key signed it, or none", .0.escape_debug())]
     ForeignKey(String),
     /// A chain that signs its records ends without having signed the last.
-    #[error("the chain of `{0}` stops without a checkpoint: its end was replaced")]
+    #[error("the chain of `{}` stops without a checkpoint: its end was replaced", .0.escape_debug())]
     Unsigned(String),
     /// A checkpoint that was kept elsewhere names a record that is not there any more.
     #[error(
-        "the chain of `{writer}` was truncated: a checkpoint kept elsewhere signs record {seq}, and it ends at {last}"
+        "the chain of `{}` was truncated: a checkpoint kept elsewhere signs record {seq}, and it ends at {last}",
+        writer.escape_debug()
     )]
     Truncated {
         /// Whose chain.
@@ -159,7 +160,8 @@ pub enum Flaw {
     },
     /// A checkpoint that was kept elsewhere names another record.
     #[error(
-        "the chain of `{0}` was written anew: a checkpoint kept elsewhere signs another record in this place"
+        "the chain of `{}` was written anew: a checkpoint kept elsewhere signs another record in this place",
+        .0.escape_debug()
     )]
     Rewritten(String),
 }

@@ -13,7 +13,7 @@ use super::witness::{About, given, of_task, of_token};
 use super::{Call, Mandates, basis, role};
 use crate::audit::{Details, EventType, Outcome, Record, Text};
 use crate::authority::rules::Rules;
-use crate::delegation::token::Token;
+use crate::delegation::token::{Claims, Token};
 use crate::delegation::{
     self, AgentId, AgentType, Audience, Excess, Facts, Grant, GrantId, Narrowing, NotAllowed,
     OnExcess, Proposal, Session, Status, TaskId, Terms, TokenId, Wanted, WantedLease, WantedTask,
@@ -95,6 +95,37 @@ struct Start {
     token: Option<Arc<Verified>>,
 }
 
+/// Who gives, by what rules, and from what.
+#[derive(Clone, Copy)]
+struct Giving<'a> {
+    call: &'a Call,
+    rules: &'a Rules,
+    caller: &'a Caller,
+    ground: &'a Ground,
+    /// The token that was shown.
+    claims: Option<&'a Claims>,
+}
+
+impl Giving<'_> {
+    /// What the first token of `grant` says.
+    fn minted<'a>(
+        &'a self,
+        grant: &'a Grant,
+        lease: &'a Lease,
+        terms: &'a Terms,
+    ) -> Result<Minted<'a>, MandateRefusal> {
+        let client = self.caller.client(grant);
+        Ok(Minted {
+            session: &self.ground.standing.session,
+            grant,
+            lease,
+            permissions: terms.held.permissions(),
+            client: client.ok_or(MandateRefusal::NotFound(Level::Grant))?,
+            parent: self.claims,
+        })
+    }
+}
+
 impl Mandates {
     /// Hands authority on.
     pub async fn delegate(
@@ -130,22 +161,21 @@ impl Mandates {
             agent: wanted.agent_id.clone(),
         };
         let ground = self.store.ground(query).await?;
-        let delivery = wanted.delivery;
-        let (dry, first) = (wanted.dry, first_audience(&wanted));
-        let proposed = self
-            .propose(&rules, &ground, task, wanted)
-            .and_then(|proposal| {
-                let lease = match delivery {
-                    Delivery::Inline => Some(self.first(&rules, &proposal, first, &start)?),
-                    Delivery::Claim => None,
-                };
-                Ok((proposal, lease))
-            });
+        let (delivery, dry) = (wanted.delivery, wanted.dry);
+        let first = first_audience(&wanted);
+        let proposed = self.propose(&rules, &ground, task, wanted);
+        let proposed = proposed.and_then(|proposal| {
+            let lease = match delivery {
+                Delivery::Inline => Some(self.first(&rules, &proposal, first, &start)?),
+                Delivery::Claim => None,
+            };
+            Ok((proposal, lease))
+        });
         let (proposal, first) = match proposed {
             Ok(proposed) => proposed,
             Err(refusal) => {
-                self.turn_down(call, &caller, &ground, refusal.code())
-                    .await?;
+                let code = refusal.code();
+                self.turn_down(call, &caller, &ground, code).await?;
                 return Err(refusal.into());
             }
         };
@@ -156,20 +186,35 @@ impl Mandates {
                 dropped: proposal.dropped,
             });
         }
-        let session = &ground.standing.session;
         let claims = start.token.as_ref().map(|it| &*it.claims);
+        let giving = Giving {
+            call,
+            rules: &rules,
+            caller: &caller,
+            ground: &ground,
+            claims,
+        };
+        self.give(giving, proposal, first).await
+    }
+
+    /// Remembered, on record, alive, signed: what was proposed becomes what is held.
+    async fn give(
+        &self,
+        giving: Giving<'_>,
+        proposal: Proposal,
+        first: Option<(Terms, Lease)>,
+    ) -> Result<Delegated, MandateRefusal> {
+        let Giving {
+            call,
+            rules,
+            caller,
+            ground,
+            ..
+        } = giving;
         if let Some((terms, lease)) = &first {
-            let client = caller.client(&proposal.grant);
-            let minted = Minted {
-                session,
-                grant: &proposal.grant,
-                lease,
-                permissions: terms.held.permissions(),
-                client: client.ok_or(MandateRefusal::NotFound(Level::Grant))?,
-                parent: claims,
-            };
+            let minted = giving.minted(&proposal.grant, lease, terms)?;
             // Before anything is kept: what no token can hold is refused.
-            Self::claims(&rules, &minted)?.encode().map_err(unfit)?;
+            Self::claims(rules, &minted)?.encode().map_err(unfit)?;
         }
         let (terms, lease) = first.unzip();
         let Proposal {
@@ -181,40 +226,30 @@ impl Mandates {
             grant,
             task,
             lease,
-            limits: Self::limits(&rules),
+            limits: Self::limits(rules),
         };
-        let request = Self::request(call, &caller);
-        let kept = match self.store.delegate(new, request).await {
+        let kept = match self.store.delegate(new, Self::request(call, caller)).await {
             Ok(kept) => kept,
             Err(error) => {
                 let refusal = MandateRefusal::from(error);
                 if !refusal.is_failure() {
-                    self.turn_down(call, &caller, &ground, refusal.code())
-                        .await?;
+                    self.turn_down(call, caller, ground, refusal.code()).await?;
                 }
                 return Err(refusal);
             }
         };
         let Granted { mut grant, lease } = kept.value;
         if grant.status == Status::Pending {
-            self.bring_to_life(call, &caller, &ground, &mut grant, lease.as_ref(), &dropped)
+            self.bring_to_life(call, caller, ground, &mut grant, lease.as_ref(), &dropped)
                 .await?;
         }
-        let token = match (&lease, terms, grant.id()) {
+        let token = match (&lease, &terms, grant.id()) {
             (Some(lease), _, Some(id)) if kept.repeated => {
-                self.again(&rules, id, lease, &caller).await?
+                self.again(rules, id, lease, caller).await?
             }
             (Some(lease), Some(terms), _) => {
-                let client = caller.client(&grant);
-                let minted = Minted {
-                    session,
-                    grant: &grant,
-                    lease,
-                    permissions: terms.held.permissions(),
-                    client: client.ok_or(MandateRefusal::NotFound(Level::Grant))?,
-                    parent: claims,
-                };
-                Some(self.sign(&rules, &minted)?)
+                let minted = giving.minted(&grant, lease, terms)?;
+                Some(self.sign(rules, &minted)?)
             }
             _ => None,
         };
@@ -370,7 +405,7 @@ impl Mandates {
             let task = task.await?;
             if task.status == Status::Pending {
                 let parent = ground.standing.grant();
-                records.push(self.created(caller, session, parent, &task));
+                records.push(Self::created(caller, session, parent, &task));
             }
         }
         let under = ground.standing.grant();
@@ -411,7 +446,6 @@ impl Mandates {
 
     /// The record of a task that begins.
     pub(super) fn created(
-        &self,
         caller: &Caller,
         session: &Session,
         under: Option<&Grant>,

@@ -63,10 +63,10 @@ impl Mandates {
     ) -> Result<Task, MandateRefusal> {
         let looked = async {
             let caller = self.caller(call).await?;
-            let person = self.person(&caller, person)?;
+            let person = Self::person(&caller, person)?;
             let task = self.store.task(person.clone(), id).await?;
             let sight = self.sight(&caller, &person, Some(&task.id)).await?;
-            if !self.sees(&caller, &sight, &task).await? {
+            if !self.sees(&caller, sight.as_ref(), &task).await? {
                 return Err(MandateRefusal::NotFound(Level::Task));
             }
             Ok(task)
@@ -89,7 +89,7 @@ impl Mandates {
         wanted: Listing<TaskId>,
     ) -> Result<Page<Task, TaskId>, MandateRefusal> {
         let caller = self.caller(call).await?;
-        let person = self.person(&caller, wanted.person)?;
+        let person = Self::person(&caller, wanted.person)?;
         let sight = self.sight(&caller, &person, wanted.under.as_ref()).await?;
         let query = TaskQuery {
             person,
@@ -108,7 +108,7 @@ impl Mandates {
                 .as_ref()
                 .is_none_or(|it| task.path.contains(it));
             let shown = wanted.ended || task.lives(now);
-            if below && shown && self.sees(&caller, &sight, &task).await? {
+            if below && shown && self.sees(&caller, sight.as_ref(), &task).await? {
                 items.push(task);
             }
         }
@@ -131,7 +131,7 @@ impl Mandates {
     ) -> Result<Page<GrantSeen, GrantId>, MandateRefusal> {
         let caller = self.caller(call).await?;
         let rules = self.authority.rules();
-        let person = self.person(&caller, wanted.person)?;
+        let person = Self::person(&caller, wanted.person)?;
         let sight = self.sight(&caller, &person, wanted.under.as_ref()).await?;
         let below = match (wanted.under, &caller.who) {
             (Some(task), _) => GrantRoot::Task(person.clone(), task),
@@ -223,7 +223,7 @@ impl Mandates {
     async fn sees(
         &self,
         caller: &Caller,
-        sight: &Option<Sight>,
+        sight: Option<&Sight>,
         task: &Task,
     ) -> Result<bool, MandateRefusal> {
         let Some(sight) = sight else {

@@ -143,8 +143,8 @@ impl Mandates {
         standing.living(now).is_ok() && rules.knows(&standing.session)
     }
 
-    /// Puts what is about to take effect on record, durably, before the time of the call is over; what was begun is undone
-    /// where that fails.
+    /// Puts what is about to take effect on record, durably, while there is time left to say that it failed; what was begun
+    /// is undone then.
     async fn witness(
         &self,
         call: &Call,
@@ -154,7 +154,8 @@ impl Mandates {
         let audit = &self.authority.audit;
         // One wait for all of them, in their order.
         let all = futures::future::try_join_all(records.into_iter().map(|it| audit.commit(it)));
-        let failed = match timeout_at(call.deadline.at, all).await {
+        let until = call.deadline.sparing_a_quarter().at;
+        let failed = match timeout_at(until, all).await {
             Ok(Ok(_ids)) => return Ok(()),
             Ok(Err(error)) => error,
             Err(_elapsed) => AuditError::Late,

@@ -16,7 +16,7 @@ use crate::delegation::token::{Claims, Token};
 use crate::delegation::{GrantId, explain, permitted};
 use crate::permission::{
     Action, Approval, PermissionSet, PolicyAnswer, Reason, Resource, Ruling, Standing as Ground,
-    Structural, Tier, decide,
+    Structural, Tier, agents_tier, decide,
 };
 use crate::state::{Level, Standing, Whose};
 
@@ -193,7 +193,9 @@ impl Mandates {
         // A token says no more than it did when it was made.
         let held = claims.map_or_else(|| held.clone(), |it| held.under(&it.permissions));
         let own = held.permissions().effective(resource, action);
-        let structural = Structural::new(Ground::Holds(own), rules.tiers.tier_of(resource, action));
+        let table = rules.tiers.tier_of(resource, action);
+        let table = table.max(agents_tier(resource, action));
+        let structural = Structural::new(Ground::Delegated(own), table);
         let absence = standing
             .grant()
             .filter(|_| own == Tier::Absent)

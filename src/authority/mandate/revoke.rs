@@ -90,8 +90,8 @@ impl Mandates {
         let record = |result, details| {
             let message = (!reason.is_empty()).then(|| Text::from(reason));
             Record {
-                details,
                 message,
+                details,
                 ..about.record(EventType::TokenRevoked, result, &caller, under)
             }
         };
@@ -139,7 +139,7 @@ impl Mandates {
             task,
             reason,
         } = wanted;
-        let person = self.person(&caller, person)?;
+        let person = Self::person(&caller, person)?;
         let task = self.store.task(person.clone(), task).await?;
         let session = self.store.session(task.session.clone(), Whose::Anybody);
         let session = session.await?;
@@ -163,8 +163,8 @@ impl Mandates {
             let message = (!reason.is_empty()).then(|| Text::from(reason.as_str()));
             of_task(
                 Record {
-                    details,
                     message,
+                    details,
                     ..record
                 },
                 &task,
@@ -186,7 +186,6 @@ impl Mandates {
 
     /// Whose things are meant.
     pub(super) fn person(
-        &self,
         caller: &Caller,
         named: Option<PersonId>,
     ) -> Result<PersonId, MandateRefusal> {

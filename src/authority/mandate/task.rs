@@ -85,7 +85,7 @@ impl Mandates {
             .value;
         if task.status == Status::Pending {
             let begun = Begun::Task(person, task.id.clone());
-            let record = self.created(&caller, &standing.session, standing.grant(), &task);
+            let record = Self::created(&caller, &standing.session, standing.grant(), &task);
             self.witness(call, Some(begun.clone()), vec![record])
                 .await?;
             self.store.activate(begun).await?;

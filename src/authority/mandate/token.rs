@@ -249,7 +249,7 @@ impl Mandates {
         token: &Token,
     ) -> Result<Arc<Verified>, MandateRefusal> {
         let issuer = Self::issuer(rules)?;
-        let judged = unbelieved(token).map_err(fault);
+        let judged = unbelieved(token).map_err(|error| fault(&error));
         match judged.and_then(|claims| self.verified(issuer, &claims.audience, token)) {
             Ok(verified) => Ok(verified),
             Err((fault, cause)) => Err(self.rejected(call, caller, fault, cause).await?),
@@ -310,7 +310,7 @@ impl Mandates {
             skew: Duration::ZERO,
         };
         let verified = self.verifier.verify(token.expose(), &expected);
-        verified.map_err(fault)
+        verified.map_err(|error| fault(&error))
     }
 
     /// Whether a token, or something that it rests on, was taken back.
@@ -372,7 +372,7 @@ fn unbelieved(token: &Token) -> Result<Claims, TokenError> {
     Claims::parse(&payload).map_err(TokenError::Claims)
 }
 
-fn fault(error: TokenError) -> (TokenFault, &'static str) {
+fn fault(error: &TokenError) -> (TokenFault, &'static str) {
     let fault = match error {
         TokenError::Expired => TokenFault::Expired,
         TokenError::Form(_)

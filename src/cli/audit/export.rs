@@ -4,7 +4,7 @@
 //! the file and the line, after everything before was written.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +12,9 @@ use std::slice;
 
 use clap::{Args, ValueEnum};
 
-use crate::audit::{self, Encoder, Filter, NotARecord, Order, Span, Trail, TrailError, Unreadable};
+use crate::audit::{
+    self, Encoder, Filter, NotARecord, Order, Span, Trail, TrailError, Unreadable, next_line,
+};
 use crate::grpc::AuditClient;
 
 use super::super::complain;
@@ -171,8 +173,6 @@ fn export(
 }
 
 /// Shows every line of a file to `visit`, without its line feed, until that fails.
-///
-/// A line of more than [`LONGEST`] bytes is shown as far as that; it is no record then.
 fn read_lines(
     path: &Path,
     visit: &mut dyn FnMut(&[u8]) -> Result<(), ExportError>,
@@ -193,20 +193,10 @@ fn read_lines(
         Box::new(BufReader::new(File::open(path).map_err(unreadable)?))
     };
     let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = (&mut file)
-            .take(LONGEST)
-            .read_until(b'\n', &mut line)
-            .map_err(unreadable)?;
-        if read == 0 {
-            return Ok(());
-        }
-        if line.last() == Some(&b'\n') {
-            line.pop();
-        }
+    while next_line(&mut *file, &mut line).map_err(unreadable)? {
         visit(&line)?;
     }
+    Ok(())
 }
 
 /// Shows every line of a database to `visit`, until that fails.
@@ -261,9 +251,6 @@ impl From<Format> for audit::Format {
     }
 }
 
-/// Far more bytes than the writer's bounds leave for a record.
-const LONGEST: u64 = 1 << 20;
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -296,25 +283,6 @@ mod tests {
             "{text}"
         );
         assert_eq!(out, format!("{}\n{0}\n", record()));
-    }
-
-    #[test]
-    fn a_line_without_an_end_is_not_read_without_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("audit.jsonl");
-        fs::write(&path, vec![b'"'; 3 << 20]).unwrap();
-        let mut longest = 0;
-        read_lines(&path, &mut |line| {
-            longest = longest.max(line.len());
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(longest as u64, LONGEST);
-        let text = sentence(&export_json(slice::from_ref(&path)).1.unwrap_err());
-        assert!(
-            text.starts_with(&format!("{} line 1 is not a record", path.display())),
-            "{text}"
-        );
     }
 
     #[test]

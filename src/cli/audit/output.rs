@@ -188,6 +188,11 @@ pub(super) fn cut(text: &str, width: usize, end: End) -> String {
     }
 }
 
+/// `text`, escaped, however long it is.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(escaped).collect()
+}
+
 fn pad(text: &str, width: usize) -> String {
     let missing = width.saturating_sub(columns_of(text));
     format!("{text}{}", " ".repeat(missing))

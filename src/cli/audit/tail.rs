@@ -14,7 +14,7 @@ use futures::StreamExt as _;
 use crate::audit::{Filter, Order, Trail};
 use crate::grpc::{AuditClient, AuditClientError};
 use crate::telemetry::say;
-use crate::text::sentence;
+use crate::text::{harmless, sentence};
 
 use super::super::complain;
 use super::filter::FilterFlags;
@@ -179,7 +179,8 @@ impl Tail {
             if !begun || !error.is_passing() {
                 return End::Source(self.source.failed(error));
             }
-            say(&format!("connecting again: {}", sentence(&error)));
+            let why = sentence(&error);
+            say(&format!("connecting again: {}", harmless(&why)));
             tokio::time::sleep(AGAIN).await;
         }
     }

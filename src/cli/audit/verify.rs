@@ -1,7 +1,7 @@
 //! `attache audit verify`: whether a trail is as its writers left it.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufReader};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,12 +9,13 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::audit::{
-    Anchor, AnchorError, Broken, Flaw, Predecessor, PublicKey, Span, Summary, Trail, TrailError,
-    Verifier,
+    Anchor, AnchorError, Broken, Flaw, PublicKey, Span, Summary, Trail, TrailError, Verifier,
+    next_line,
 };
-use crate::grpc::{ChainEnd, Verified};
+use crate::grpc::Verified;
 
 use super::super::complain;
+use super::output::plain;
 use super::source::{Running, Source, SourceFlags};
 
 /// Verify that records are as their writers left them
@@ -67,7 +68,7 @@ enum VerifyError {
     },
     #[error("cannot read the audit trail")]
     Trail(#[from] TrailError),
-    #[error("line {line} is broken: {flaw}")]
+    #[error("line {line} is broken: {}", plain(flaw))]
     Remote { line: u64, flaw: String },
     #[error("nothing to verify: no record in the given files")]
     Empty,
@@ -88,15 +89,15 @@ impl Verify {
         match source.open() {
             // Line by line, so that a flaw is found in its file.
             Ok(Source::Files(_)) => {
-                told(verify(verifier, source.files()).map(|summary| print(&summary)))
+                told(verify(verifier, source.files()).map(|summary| print(&said(&summary))))
             }
             Ok(Source::Database(trail)) => {
-                told(walk(verifier, &*trail).map(|summary| print(&summary)))
+                told(walk(verifier, &*trail).map(|summary| print(&said(&summary))))
             }
             Ok(Source::Running(running)) => {
                 let Running { client, runtime } = *running;
                 match runtime.block_on(client.verify(None)) {
-                    Ok(answer) => told(print_remote(&answer)),
+                    Ok(answer) => told(said_remotely(&answer).map(|lines| print(&lines))),
                     Err(error) => told(Err(source.failed(error))),
                 }
             }
@@ -123,6 +124,7 @@ fn anchors(files: &[PathBuf], keys: &[PublicKey]) -> Result<Vec<Anchor>, VerifyE
             path: path.clone(),
             source,
         })?;
+        let before = anchors.len();
         let lines = (1..).zip(text.lines());
         for (line, text) in lines.filter(|(_, text)| !text.trim().is_empty()) {
             let anchor = Anchor::read(text).and_then(|it| it.held_to(keys));
@@ -132,7 +134,7 @@ fn anchors(files: &[PathBuf], keys: &[PublicKey]) -> Result<Vec<Anchor>, VerifyE
                 source,
             })?);
         }
-        if anchors.is_empty() {
+        if anchors.len() == before {
             return Err(VerifyError::Checkpoint {
                 path: path.clone(),
                 line: 1,
@@ -146,18 +148,18 @@ fn anchors(files: &[PathBuf], keys: &[PublicKey]) -> Result<Vec<Anchor>, VerifyE
 fn verify(mut verifier: Verifier, files: &[PathBuf]) -> Result<Summary, VerifyError> {
     // Lines before each file, to find the file that a line of the whole set is in.
     let mut starts = Vec::with_capacity(files.len());
-    let mut lines = 0;
+    let (mut lines, mut line) = (0, Vec::new());
     for path in files {
         starts.push((path, lines));
         let unreadable = |source| VerifyError::Read {
             path: path.clone(),
             source,
         };
-        let file = BufReader::new(File::open(path).map_err(unreadable)?);
-        for line in file.split(b'\n') {
+        let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
+        while next_line(&mut file, &mut line).map_err(unreadable)? {
             lines += 1;
             verifier
-                .line(&line.map_err(unreadable)?)
+                .line(&line)
                 .map_err(|broken| located(&starts, broken))?;
         }
     }
@@ -208,66 +210,65 @@ fn place(path: Option<&Path>, line: u64) -> String {
 }
 
 #[expect(clippy::print_stdout, reason = "the answer of the command")]
-fn print(summary: &Summary) {
-    println!(
+fn print(lines: &[String]) {
+    for line in lines {
+        println!("{line}");
+    }
+}
+
+/// What the files say, in words: names and hashes in them may be anything.
+fn said(summary: &Summary) -> Vec<String> {
+    let mut lines = vec![format!(
         "unbroken: {} records of {} writers, {} lines torn by crashes and announced, {} gaps announced",
         summary.records,
         summary.heads.len(),
         summary.torn_lines,
         summary.gaps
-    );
-    for Predecessor {
-        writer, seq, hash, ..
-    } in &summary.missing
-    {
-        println!("{writer} seq={seq} hash={hash} not read: the first run follows it");
-    }
+    )];
+    let missing = summary.missing.iter();
+    lines.extend(missing.map(|it| not_read(&it.writer, it.seq, &it.hash)));
     for (writer, head) in &summary.heads {
-        let end = if head.stopped { "stopped" } else { "open" };
-        println!(
-            "{writer} seq={} hash={} {end}, {}",
-            head.seq,
-            head.hash.as_str(),
-            head.signed.map_or_else(
-                || "no checkpoint".to_owned(),
-                |seq| format!("signed up to seq={seq}")
-            )
+        let signed = head.signed.map_or_else(
+            || "no checkpoint".to_owned(),
+            |seq| format!("signed up to seq={seq}"),
         );
+        let end = end(writer, head.seq, head.hash.as_str(), head.stopped);
+        lines.push(format!("{end}, {signed}"));
     }
+    lines
 }
 
 /// What a running attache found in its own trail.
-#[expect(clippy::print_stdout, reason = "the answer of the command")]
-fn print_remote(verified: &Verified) -> Result<(), VerifyError> {
+fn said_remotely(verified: &Verified) -> Result<Vec<String>, VerifyError> {
     if let Some((flaw, line)) = verified.flaw.clone() {
         return Err(VerifyError::Remote { line, flaw });
     }
     let (records, writers) = (verified.records, verified.heads.len());
-    println!("unbroken: {records} records of {writers} writers");
-    for ChainEnd {
-        writer, seq, hash, ..
-    } in &verified.missing
-    {
-        println!("{writer} seq={seq} hash={hash} not read: the first run follows it");
-    }
-    for ChainEnd {
-        writer,
-        seq,
-        hash,
-        stopped,
-    } in &verified.heads
-    {
-        let end = if *stopped { "stopped" } else { "open" };
-        println!("{writer} seq={seq} hash={hash} {end}");
-    }
-    Ok(())
+    let mut lines = vec![format!("unbroken: {records} records of {writers} writers")];
+    let missing = verified.missing.iter();
+    lines.extend(missing.map(|it| not_read(&it.writer, it.seq, &it.hash)));
+    let heads = verified.heads.iter();
+    lines.extend(heads.map(|it| end(&it.writer, it.seq, &it.hash, it.stopped)));
+    Ok(lines)
+}
+
+fn not_read(writer: &str, seq: u64, hash: &str) -> String {
+    let (writer, hash) = (plain(writer), plain(hash));
+    format!("{writer} seq={seq} hash={hash} not read: the first run follows it")
+}
+
+fn end(writer: &str, seq: u64, hash: &str, stopped: bool) -> String {
+    let (writer, hash) = (plain(writer), plain(hash));
+    let end = if stopped { "stopped" } else { "open" };
+    format!("{writer} seq={seq} hash={hash} {end}")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::slice;
 
     use super::*;
+    use crate::grpc::ChainEnd;
     use crate::text::sentence;
 
     #[test]
@@ -283,6 +284,65 @@ mod tests {
             text.starts_with(&format!("{} line 1 is broken", second.display())),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_name_in_the_trail_can_not_write_to_the_terminal() {
+        let name = "host/1\u{1b}[2J\nunbroken";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let line = serde_json::json!({
+            "event_type": "permission.check", "hash": "h", "prev_hash": "p", "seq": 2, "writer": name,
+        });
+        fs::write(&path, format!("{line}\n")).unwrap();
+        let ours = sentence(&verify(Verifier::default(), &[path]).unwrap_err());
+        let theirs = sentence(&VerifyError::Remote {
+            line: 1,
+            flaw: name.to_owned(),
+        });
+        let verified = Verified {
+            heads: vec![ChainEnd {
+                writer: name.to_owned(),
+                seq: 1,
+                hash: name.to_owned(),
+                stopped: false,
+            }],
+            ..Verified::default()
+        };
+        let head = said_remotely(&verified).unwrap().pop().unwrap();
+        for said in [ours, theirs, head, not_read(name, 1, name)] {
+            assert!(said.contains("host/1\\u{1b}[2J"), "{said}");
+            assert!(!said.contains(char::is_control), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_not_read_into_memory() {
+        // A file of zeros, as some file systems leave them behind a crash.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        File::create(&path).unwrap().set_len(64 << 20).unwrap();
+        let mut file = BufReader::new(File::open(&path).unwrap());
+        let mut line = Vec::new();
+        assert!(next_line(&mut file, &mut line).unwrap());
+        assert!(line.capacity() <= 8 << 20, "{}", line.capacity());
+        assert!(!next_line(&mut file, &mut line).unwrap());
+        let error = sentence(&verify(Verifier::default(), &[path]).unwrap_err());
+        assert!(error.contains("line 1 is broken"), "{error}");
+    }
+
+    #[test]
+    fn every_file_of_checkpoints_must_hold_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let [full, empty] = ["full", "empty"].map(|name| folder.path().join(name));
+        let anchor = serde_json::json!({
+            "writer": "host/1", "seq": 1, "hash": "h", "key_id": "k", "signature": "s",
+        });
+        fs::write(&full, anchor.to_string()).unwrap();
+        fs::write(&empty, "\n").unwrap();
+        assert_eq!(anchors(slice::from_ref(&full), &[]).unwrap().len(), 1);
+        let error = sentence(&anchors(&[full, empty], &[]).unwrap_err());
+        assert!(error.contains("empty line 1 can't be held"), "{error}");
     }
 
     #[test]

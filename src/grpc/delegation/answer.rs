@@ -90,10 +90,10 @@ pub(super) fn verified(verified: Result<OurFacts, TokenFault>) -> VerifyTokenRes
     }
 }
 
-pub(super) fn introspected(found: Option<OurFacts>) -> IntrospectTokenResponse {
+pub(super) fn introspected(found: Option<&OurFacts>) -> IntrospectTokenResponse {
     IntrospectTokenResponse {
         active: found.is_some(),
-        facts: found.as_ref().map(facts),
+        facts: found.map(facts),
     }
 }
 

@@ -24,6 +24,7 @@ use super::super::refusal;
 pub struct DelegationClient {
     grpc: DelegationServiceClient<Channel>,
     handle: Option<Handle>,
+    time_limit: Duration,
 }
 
 /// Why there was no answer, or no.
@@ -67,6 +68,10 @@ pub enum MandateRef {
 
 /// Authority to hand on. What is `None`, or empty where it is a text, is left to the server.
 #[derive(Debug, Clone, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that somebody types"
+)]
 pub struct HandoverWanted {
     /// From what. `None`: from the session of the person who calls.
     pub parent: Option<MandateRef>,
@@ -214,7 +219,14 @@ impl DelegationClient {
         Self {
             grpc: DelegationServiceClient::new(channel),
             handle: None,
+            time_limit: PATIENCE,
         }
+    }
+
+    /// The same, waiting for every answer for `time_limit` at most; 15 s otherwise.
+    #[must_use]
+    pub fn within(self, time_limit: Duration) -> Self {
+        Self { time_limit, ..self }
     }
 
     /// The same, as the person of a session.
@@ -450,6 +462,7 @@ impl DelegationClient {
     /// A request with the caller's credential, which no log shows.
     fn shown<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
+        request.set_timeout(self.time_limit);
         let value = self
             .handle
             .as_ref()

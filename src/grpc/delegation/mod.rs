@@ -7,6 +7,9 @@ mod answer;
 mod client;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use prost::Message;
@@ -160,7 +163,7 @@ impl DelegationService for Handovers {
         let (call, asked) = asked("IntrospectToken", request)?;
         let token = Token::new(asked.token);
         let found = self.mandates.introspect_token(&call, &token).await;
-        told(found.map(answer::introspected))
+        told(found.map(|it| answer::introspected(it.as_ref())))
     }
 
     async fn revoke_token(

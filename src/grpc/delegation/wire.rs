@@ -258,14 +258,14 @@ pub(super) fn request_id(text: String) -> Result<Option<String>, Status> {
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-fn required<T: FromStr<Err: fmt::Display>>(field: &str, text: &str) -> Result<T, Status> {
+fn required<T: FromStr>(field: &str, text: &str) -> Result<T, Status> {
     if text.is_empty() {
         return Err(Refused::field(field, "missing").into());
     }
     read(field, text)
 }
 
-fn optional<T: FromStr<Err: fmt::Display>>(field: &str, text: &str) -> Result<Option<T>, Status> {
+fn optional<T: FromStr>(field: &str, text: &str) -> Result<Option<T>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -274,14 +274,12 @@ fn optional<T: FromStr<Err: fmt::Display>>(field: &str, text: &str) -> Result<Op
 
 /// What is wrong with it is not said with what was written: people paste tokens into the wrong field.
 fn read<T: FromStr>(field: &str, text: &str) -> Result<T, Status> {
-    let unreadable = |_| Refused::field(field, "not written as docs/api.md says").into();
-    if text.len() > MOST_OF_A_NAME {
-        return Err(unreadable(()));
-    }
-    text.parse().map_err(|_| unreadable(()))
+    let read = Some(text).filter(|text| text.len() <= MOST_OF_A_NAME);
+    let read = read.and_then(|text| text.parse().ok());
+    read.ok_or_else(|| Refused::field(field, "not written as docs/api.md says").into())
 }
 
-fn list<T: FromStr<Err: fmt::Display>>(field: &str, texts: &[String]) -> Result<Vec<T>, Status> {
+fn list<T: FromStr>(field: &str, texts: &[String]) -> Result<Vec<T>, Status> {
     let items = texts.iter().enumerate();
     items
         .map(|(at, text)| required(&format!("{field}[{at}]"), text))

@@ -1,11 +1,14 @@
 //! The methods of the service: who asks and what for, as the record of the call will say, and the answer.
 
+use std::sync::Arc;
+
 use futures::stream::BoxStream;
 use tokio::time::Instant;
 use tonic::{Extensions, Request, Response, Status};
 
-use crate::audit::{Details, Order};
-use crate::authority::Reader;
+use crate::audit::{Details, Order, Outcome};
+use crate::authority::{Authority, Reader};
+use crate::text::sentence;
 
 use super::super::connection::Proxy;
 use super::super::deadline::deadline;
@@ -21,6 +24,56 @@ use super::{LONGEST_READ, Reading, wire};
 fn reader(extensions: &Extensions) -> Result<Reader, Status> {
     let admitted = extensions.get::<Reader>().cloned();
     admitted.ok_or_else(|| Status::internal("internal error"))
+}
+
+/// A call whose record is owed. Dropped without an answer, because who asked went away, it is on record all the same.
+struct Call {
+    authority: Arc<Authority>,
+    reader: Reader,
+    details: Details,
+    recorded: bool,
+}
+
+impl Call {
+    fn new(reading: &Reading, reader: Reader, details: Details) -> Self {
+        Self {
+            authority: Arc::clone(&reading.authority),
+            reader,
+            details,
+            recorded: false,
+        }
+    }
+
+    /// Records the answer, whatever it is, and gives it out.
+    async fn answered<T>(mut self, answer: Result<T, Status>) -> Result<Response<T>, Status> {
+        let result = match &answer {
+            Ok(_) => Outcome::Success,
+            Err(_) => Outcome::Failure,
+        };
+        let details = self.details.clone();
+        let recording = self.authority.audit_queried(&self.reader, result, details);
+        let recorded = recording.await;
+        self.recorded = true;
+        if let Err(error) = recorded {
+            tracing::error!(
+                error = sentence(&error),
+                "a read of the audit trail is not on record"
+            );
+            return Err(Status::unavailable(
+                "this read could not be recorded in time",
+            ));
+        }
+        answer.map(Response::new)
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.recorded {
+            let details = std::mem::take(&mut self.details);
+            self.authority.audit_query_abandoned(&self.reader, details);
+        }
+    }
 }
 
 /// When the answer to a call is wanted.
@@ -47,8 +100,9 @@ impl AuditService for Reading {
             details = details.with("continued", true);
         }
         let details = wire::details(details, asked.filter.as_ref());
+        let call = Call::new(self, reader, details);
         let answer = self.query(asked, until).await;
-        self.answered(&reader, details, answer)
+        call.answered(answer).await
     }
 
     async fn trace_delegation_chain(
@@ -60,8 +114,9 @@ impl AuditService for Reading {
         let details = Details::default()
             .with("method", "TraceDelegationChain")
             .with("name", asked.name.as_str());
+        let call = Call::new(self, reader, details);
         let answer = self.trace(asked, until).await;
-        self.answered(&reader, details, answer)
+        call.answered(answer).await
     }
 
     type StreamAuditEntriesStream = BoxStream<'static, Result<StreamAuditEntriesResponse, Status>>;
@@ -78,8 +133,9 @@ impl AuditService for Reading {
             details = details.with("continued", true);
         }
         let details = wire::details(details, asked.filter.as_ref());
+        let call = Call::new(self, reader, details);
         let answer = self.stream(proxy, &asked);
-        self.answered(&reader, details, answer)
+        call.answered(answer).await
     }
 
     async fn verify_audit_chain(
@@ -95,7 +151,8 @@ impl AuditService for Reading {
         if let Ok(to_seq @ 1..) = u64::try_from(asked.to_seq) {
             details = details.with("to_seq", to_seq);
         }
+        let call = Call::new(self, reader, details);
         let answer = self.verify(asked, until).await;
-        self.answered(&reader, details, answer)
+        call.answered(answer).await
     }
 }

@@ -26,11 +26,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Response, Status};
+use tonic::Status;
 use tower::Layer as _;
 
-use crate::audit::{Auditor, Details, Filter, Order, Outcome, Span, Trail, TrailError, Verifier};
-use crate::authority::{Authority, Reader};
+use crate::audit::{Auditor, Filter, Order, Span, Stop, Trail, TrailError, Verifier};
+use crate::authority::Authority;
+use crate::clock::Timestamp;
 use crate::lifecycle::Shutdown;
 use crate::text::sentence;
 
@@ -122,13 +123,19 @@ impl Reading {
                 "the audit trail is being read by too many",
             ));
         };
+        // The thread and its place are free again when the answer is due, or when who asked goes away.
+        let asker = Arc::new(());
+        let gone = Arc::downgrade(&asker);
+        let stop = Stop::when(move || gone.strong_count() == 0 || Instant::now() >= until);
         let looking = self.runtime.spawn_blocking(move || {
-            // Kept until the thread is free, not until nobody waits for it.
             let _place = place;
-            look(&*trail)
+            look(&*trail.stopping(stop))
         });
-        match timeout_at(until, looking).await {
+        let looked = timeout_at(until, looking).await;
+        drop(asker);
+        match looked {
             Ok(Ok(Ok(found))) => Ok(found),
+            Ok(Ok(Err(error))) if error.was_stopped() => Err(too_long()),
             Ok(Ok(Err(error))) => {
                 tracing::error!(error = sentence(&error), "the audit trail can't be read");
                 Err(Status::unavailable(
@@ -136,9 +143,7 @@ impl Reading {
                 ))
             }
             Ok(Err(_panicked)) => Err(Status::internal("internal error")),
-            Err(_elapsed) => Err(Status::deadline_exceeded(
-                "reading the audit trail takes too long; ask for less, or read the files themselves with `attache audit`",
-            )),
+            Err(_elapsed) => Err(too_long()),
         }
     }
 
@@ -148,21 +153,6 @@ impl Reading {
                 "none of audit.sinks can be read back; add `jsonl` or `sqlite` there",
             )
         })
-    }
-
-    /// Records that `reader` was answered, in whatever way.
-    fn answered<T>(
-        &self,
-        reader: &Reader,
-        details: Details,
-        answer: Result<T, Status>,
-    ) -> Result<Response<T>, Status> {
-        let result = match &answer {
-            Ok(_) => Outcome::Success,
-            Err(_) => Outcome::Failure,
-        };
-        self.authority.audit_queried(reader, result, details);
-        answer.map(Response::new)
     }
 
     async fn query(
@@ -180,17 +170,23 @@ impl Reading {
         };
         let now = self.authority.now();
         // The record of each page would be part of the next one: the pages show the trail as of the first.
-        let end = match &begun {
-            Some(place) => place.until.parse().map_err(invalid)?,
-            None => now,
+        let end: Option<Timestamp> = match &begun {
+            Some(place) => Some(place.until.parse().map_err(invalid)?),
+            None => None,
         };
-        filter.until = Some(filter.until.map_or(end, |until| until.min(end)));
+        filter.until = filter.until.into_iter().chain(end).min();
         let after = begun.as_ref().map(PagePlace::after);
         let page = self
             .read(until, move |trail| {
                 trail.query(&filter, order, after.as_ref(), limit)
             })
             .await?;
+        // Where the clock was set back since, the newest record comes from later than now.
+        let newest = page.newest.and_then(|time| time.parse().ok());
+        let end = end.unwrap_or_else(|| {
+            let behind = newest.map(|it: Timestamp| it.plus(Duration::from_nanos(1)));
+            behind.map_or(now, |behind| behind.max(now))
+        });
         let mut entries = Vec::new();
         let mut last = None;
         let (bounded, cut) = within_a_message(page.records);
@@ -242,25 +238,17 @@ impl Reading {
             from_seq: None,
             to_seq: (to_seq > 0).then_some(to_seq),
         };
-        self.read(until, move |trail| verify(trail, &span, until))
-            .await
+        self.read(until, move |trail| verify(trail, &span)).await
     }
 }
 
-/// Walks and verifies; what is said where `until` passes, nobody hears any more.
-fn verify(
-    trail: &dyn Trail,
-    span: &Span,
-    until: Instant,
-) -> Result<VerifyAuditChainResponse, TrailError> {
+/// Walks and verifies.
+fn verify(trail: &dyn Trail, span: &Span) -> Result<VerifyAuditChainResponse, TrailError> {
     let mut verifier = Verifier::default();
     let mut flaw = None;
     trail.walk(span, &mut |line| {
         if let Err(broken) = verifier.line(line) {
             flaw = Some(broken);
-            return ControlFlow::Break(());
-        }
-        if Instant::now() >= until {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
@@ -289,6 +277,12 @@ fn within_a_message(mut lines: Vec<String>) -> (Vec<String>, bool) {
 
 fn entry(line: String) -> Option<AuditEntry> {
     wire::entry(line).map(|(entry, _)| entry)
+}
+
+fn too_long() -> Status {
+    Status::deadline_exceeded(
+        "reading the audit trail takes too long; ask for less, or read the files themselves with `attache audit`",
+    )
 }
 
 fn unreadable() -> Status {

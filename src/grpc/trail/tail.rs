@@ -5,6 +5,7 @@
 //! where to go on, and so is everybody whose stream ends. Who may read is asked again before every batch and heartbeat.
 
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use super::super::proto::google::rpc::{ErrorInfo, Status as RichStatus};
 use super::admission::refusal;
 use super::token::{Bound, StreamPlace};
 use super::{LONGEST_READ, Reading, invalid, unreadable, wire};
-use crate::audit::{Batch, Cursor, Filter, Order, Seen, Watcher};
+use crate::audit::{Batch, Cursor, Filter, Order, Seen, Span, Watcher};
 
 /// A stream and where it is.
 #[derive(Debug)]
@@ -149,6 +150,13 @@ impl Tail {
     /// Gives what was in the trail when the stream began.
     async fn catch_up(&mut self, client: &Sender<StreamAuditEntriesResponse>) -> Result<(), End> {
         self.send(client, None).await?;
+        if let Some(Since::Place(place)) = &self.from
+            && place.live
+            && *place.own == **self.watcher.writer()
+        {
+            self.head = place.head;
+            return self.go_on(client).await;
+        }
         let mut filter = self.filter.clone();
         if let Some(Since::Place(place)) = &self.from {
             // Records that waited longer than others may have been written after the place, with an earlier time.
@@ -194,19 +202,72 @@ impl Tail {
         Ok(())
     }
 
+    /// Gives what this writer wrote after a stream of it ended: by number, whatever became of the clock meanwhile.
+    async fn go_on(&mut self, client: &Sender<StreamAuditEntriesResponse>) -> Result<(), End> {
+        (self.from, self.live) = (None, true);
+        let began = self.watcher.seq();
+        while self.head < began {
+            self.admitted().await?;
+            let span = Span {
+                writer: Some(self.watcher.writer().to_string()),
+                from_seq: Some(self.head.saturating_add(1)),
+                to_seq: Some(began),
+            };
+            let read = self
+                .reading
+                .read(Instant::now() + LONGEST_READ, move |trail| {
+                    let mut batch = Vec::new();
+                    trail.walk(&span, &mut |line| {
+                        batch.push(line.to_vec());
+                        if batch.len() < PAGE {
+                            ControlFlow::Continue(())
+                        } else {
+                            ControlFlow::Break(())
+                        }
+                    })?;
+                    Ok(batch)
+                });
+            let batch = read.await.map_err(End::Told)?;
+            if batch.is_empty() {
+                // Another sink than the first, which gets its copies later.
+                self.head = began;
+            }
+            let picking =
+                self.pick(move |filter, head| pick(batch.iter().map(Vec::as_slice), filter, head));
+            self.give_out(client, picking.await?).await?;
+        }
+        Ok(())
+    }
+
     /// Gives what the filter asks for of what was just written.
     async fn pass_on(
         &mut self,
         client: &Sender<StreamAuditEntriesResponse>,
         batch: Arc<Batch>,
     ) -> Result<(), End> {
+        let picking = self.pick(move |filter, head| pick(batch.lines(), filter, head));
+        self.give_out(client, picking.await?).await
+    }
+
+    /// What `pick` finds with the filter after the head, looked for where that holds nobody up.
+    async fn pick(
+        &self,
+        pick: impl FnOnce(&Filter, u64) -> Picked + Send + 'static,
+    ) -> Result<Picked, End> {
         let (filter, head) = (self.filter.clone(), self.head);
         let picking = self
             .reading
             .runtime
-            .spawn_blocking(move || pick(&batch, &filter, head));
+            .spawn_blocking(move || pick(&filter, head));
         let picked = picking.await;
-        let picked = picked.map_err(|_panicked| End::Told(Status::internal("internal error")))?;
+        picked.map_err(|_panicked| End::Told(Status::internal("internal error")))
+    }
+
+    async fn give_out(
+        &mut self,
+        client: &Sender<StreamAuditEntriesResponse>,
+        picked: Picked,
+    ) -> Result<(), End> {
         for (entry, place) in picked {
             self.head = place.seq;
             if place.time > self.at.time {
@@ -290,10 +351,13 @@ impl Tail {
     }
 }
 
-/// The records of `batch` after `head`, those with an entry that `filter` asks for. What is no record is passed over: the
+/// Places in the order of the chain, and what is to be given at them.
+type Picked = Vec<(Option<AuditEntry>, Cursor)>;
+
+/// The records of `lines` after `head`, those with an entry that `filter` asks for. What is no record is passed over: the
 /// writer writes none.
-fn pick(batch: &Batch, filter: &Filter, head: u64) -> Vec<(Option<AuditEntry>, Cursor)> {
-    let lines = batch.lines().filter_map(|line| str::from_utf8(line).ok());
+fn pick<'a>(lines: impl Iterator<Item = &'a [u8]>, filter: &Filter, head: u64) -> Picked {
+    let lines = lines.filter_map(|line| str::from_utf8(line).ok());
     lines
         .filter_map(|line| {
             let asked = serde_json::from_str(line).is_ok_and(|record| filter.matches(&record));

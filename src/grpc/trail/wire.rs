@@ -69,7 +69,7 @@ pub(super) fn filter(asked: Option<&AuditFilter>) -> Result<Filter, Invalid> {
         actor: given(actor),
         subject: given(subject),
         chain: given(chain_member),
-        event_types: event_types.collect::<Result<_, _>>()?,
+        event_types: once(event_types.collect::<Result<_, _>>()?),
         task,
         resource: given(resource),
         action: given(action),
@@ -78,6 +78,17 @@ pub(super) fn filter(asked: Option<&AuditFilter>) -> Result<Filter, Invalid> {
         from: moment("filter.start_time", start_time.as_ref())?,
         until: moment("filter.end_time", end_time.as_ref())?,
     })
+}
+
+/// Each of `types` once: a filter is as long as there are types, however long the message was.
+fn once(types: Vec<EventType>) -> Vec<EventType> {
+    let mut each = Vec::new();
+    for it in types {
+        if !each.contains(&it) {
+            each.push(it);
+        }
+    }
+    each
 }
 
 /// A filter as the client sends it.

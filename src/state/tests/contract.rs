@@ -95,10 +95,14 @@ async fn the_end_of_a_session_ends_everything_on_it(world: World) {
     let second = world.grant(&session, Some(&first), &task, "analysis").await;
     let leases = [world.lease(&first).await, world.lease(&second).await];
     let other = world.login(ALICE).await;
+    let ids: Vec<_> = [&first, &second].map(|it| it.id().unwrap().clone()).into();
+    let live = world.store.live_tokens(ids.clone()).await.unwrap();
+    assert_eq!(live, [1, 1]);
 
     let ended = world
         .end(Target::Session(session.id.clone(), Whose::Anybody))
         .await;
+    assert_eq!(world.store.live_tokens(ids).await.unwrap(), [0, 0]);
     assert_eq!((ended.tokens, ended.grants.len()), (2, 2));
     assert_eq!(ended.sessions, std::slice::from_ref(&session.id));
     assert_eq!(

@@ -8,9 +8,11 @@ use proptest::prelude::*;
 use rusqlite::params_from_iter;
 use serde_json::json;
 
-use super::super::trail::{TRACE, page, total};
+use super::super::trail::{TRACE, page, total, walk_of};
 use super::*;
-use crate::audit::{Cursor, EventType, Filter, JsonlTrail, Order, Outcome, Tasks};
+use crate::audit::{
+    Cursor, EventType, Filter, JsonlTrail, Order, Outcome, Stop, Tasks, TrailError,
+};
 use crate::clock::Timestamp;
 
 const NAMES: &[&str] = &["alice", "bob", "planner", "reader", "o'brien \" % \u{0}"];
@@ -454,6 +456,83 @@ fn a_record_that_somebody_hid_from_questions_is_found_by_a_walk() {
         let said = error.to_string();
         assert!(said.contains("record 2 of `host/1`"), "{hide}: {said}");
     }
+}
+
+#[test]
+fn a_record_that_somebody_filed_under_another_name_is_found_by_a_walk() {
+    for add in [
+        "INSERT INTO party (name, acts, record) VALUES ('mallory', 1, 2)",
+        "INSERT INTO party (name, acts, record) VALUES ('alice', 1, 2)",
+        "INSERT INTO task_member (task, record) VALUES ('another', 2)",
+        // The end was cut off, and not thoroughly.
+        "DROP TRIGGER record_is_never_deleted; DELETE FROM record WHERE seq = 3",
+    ] {
+        let (_folder, path) = folder();
+        let mut sink = Sqlite::open(&path).unwrap();
+        sink.write(&batch([plain(1, 1), plain(2, 2), plain(3, 3)]))
+            .unwrap();
+        let stranger = Connection::open(&path).unwrap();
+        stranger.execute_batch(add).unwrap();
+        let trail = SqliteTrail::open(&path).unwrap();
+        let all = &mut |_: &[u8]| ControlFlow::Continue(());
+        let error = trail.walk(&Span::default(), all).unwrap_err();
+        assert!(matches!(error, TrailError::Overfiled { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_read_that_nobody_waits_for_any_more_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let records: Vec<_> = (1..2000).map(|seq| plain(seq, seq)).collect();
+    let (database, file) = both(folder.path(), &records);
+    for trail in [&database as &dyn Trail, &file] {
+        let filter = Filter {
+            resource: Some("nothing".to_owned()),
+            ..Filter::default()
+        };
+        let stopped = trail.stopping(Stop::when(|| true));
+        let all = &mut |_: &[u8]| ControlFlow::Continue(());
+        for error in [
+            stopped
+                .query(&filter, Order::Ascending, None, 1)
+                .unwrap_err(),
+            stopped.trace("alice", 1).unwrap_err(),
+            stopped.walk(&Span::default(), all).unwrap_err(),
+        ] {
+            assert!(error.was_stopped(), "{trail:?}: {error:?}");
+        }
+        let going_on = trail.stopping(Stop::when(|| false));
+        going_on.query(&filter, Order::Ascending, None, 1).unwrap();
+    }
+}
+
+#[test]
+fn who_follows_a_writer_does_not_walk_over_everything() {
+    let (_folder, path) = folder();
+    drop(Sqlite::open(&path).unwrap());
+    let span = Span {
+        writer: Some("host/1".to_owned()),
+        from_seq: Some(7),
+        to_seq: None,
+    };
+    let places = (1_i64..=4).map(Into::into);
+    let values = places.chain(["host/1".to_owned().into()]).collect();
+    let plan = plan(&path, (walk_of(&span).to_owned(), values));
+    assert!(plan.contains("(writer=? AND seq>? AND seq<?)"), "{plan}");
+}
+
+#[test]
+fn a_view_in_the_place_of_the_records_is_no_trail() {
+    let (_folder, path) = folder();
+    let mut sink = Sqlite::open(&path).unwrap();
+    sink.write(&batch([plain(1, 1), plain(2, 2)])).unwrap();
+    drop(sink);
+    let stranger = Connection::open(&path).unwrap();
+    let hide =
+        "ALTER TABLE record RENAME TO kept; CREATE VIEW record AS SELECT * FROM kept WHERE seq < 2";
+    stranger.execute_batch(hide).unwrap();
+    drop(stranger);
+    assert!(unread(&path).contains("tables or triggers"));
 }
 
 #[test]

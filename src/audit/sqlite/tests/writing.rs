@@ -334,6 +334,61 @@ fn a_database_that_was_moved_away_takes_nothing_until_it_is_back() {
     assert_eq!(lines_of(&path), [line]);
 }
 
+fn numbered(seq: u64) -> String {
+    format!(
+        r#"{{"actor":{{}},"delegation_chain":[],"event_type":"e","result":"r","seq":{seq},"time":"t","writer":"w"}}"#
+    )
+}
+
+#[test]
+fn what_somebody_put_into_the_database_to_swallow_records_is_refused() {
+    for swallow in [
+        "CREATE TRIGGER hide BEFORE INSERT ON record WHEN NEW.seq = 2 BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE TRIGGER hide AFTER INSERT ON party BEGIN SELECT RAISE(IGNORE); END",
+        "DROP TRIGGER record_is_never_deleted",
+    ] {
+        let (_folder, path) = folder();
+        let mut sink = Sqlite::open(&path).unwrap();
+        sink.write(&batch([numbered(1)])).unwrap();
+        let stranger = Connection::open(&path).unwrap();
+        stranger.execute_batch(swallow).unwrap();
+        let error = sink.write(&batch([numbered(2)])).unwrap_err();
+        assert!(error.to_string().contains("tables or triggers"), "{error}");
+        drop(sink);
+        let error = Sqlite::open(&path).unwrap_err();
+        assert!(error.to_string().contains("tables or triggers"), "{error}");
+        assert_eq!(lines_of(&path), [numbered(1)], "{swallow}");
+    }
+}
+
+#[test]
+fn what_a_database_does_to_itself_is_no_change() {
+    let (_folder, path) = folder();
+    let mut sink = Sqlite::open(&path).unwrap();
+    sink.write(&batch([numbered(1)])).unwrap();
+    let operator = Connection::open(&path).unwrap();
+    operator.execute_batch("VACUUM; ANALYZE").unwrap();
+    sink.write(&batch([numbered(2)])).unwrap();
+    drop((sink, operator));
+    let mut sink = Sqlite::open(&path).unwrap();
+    sink.write(&batch([numbered(3)])).unwrap();
+    assert_eq!(lines_of(&path).len(), 3);
+}
+
+#[test]
+fn a_log_that_was_removed_takes_nothing_more() {
+    // What is committed stands in the log alone until it is emptied into the database.
+    let (_folder, path) = folder();
+    let mut sink = Sqlite::open(&path).unwrap();
+    sink.write(&batch([numbered(1)])).unwrap();
+    fs::remove_file(beside(&path, "-wal")).unwrap();
+    let error = sink.write(&batch([numbered(2)])).unwrap_err();
+    assert!(error.to_string().contains("moved or replaced"), "{error}");
+    // A stop puts what was committed where it belongs.
+    drop(sink);
+    assert_eq!(lines_of(&path), [numbered(1)]);
+}
+
 #[test]
 fn a_batch_that_failed_leaves_nothing_and_comes_again_once() {
     let line = |seq: u64, writer: &str| {
@@ -422,7 +477,7 @@ async fn records_are_neither_changed_nor_deleted_by_hand() {
         ("UPDATE party SET name = 'nobody'", "never changed"),
         ("DELETE FROM party", "never deleted"),
         (
-            "INSERT INTO task_member VALUES ('t', 1); UPDATE task_member SET task = 'u'",
+            "BEGIN; INSERT INTO task_member VALUES ('t', 1); UPDATE task_member SET task = 'u'",
             "never changed",
         ),
         ("DELETE FROM task_member", "never deleted"),
@@ -444,7 +499,15 @@ async fn whoever_takes_the_triggers_out_breaks_the_chain() {
         .execute_batch("DROP TRIGGER record_is_never_deleted; DELETE FROM record WHERE seq = 2")
         .unwrap();
     drop(connection);
-    let broken = verify(lines_of(&path)).unwrap_err();
+    let mut lines = Vec::new();
+    let trail = SqliteTrail::open(&path).unwrap();
+    let keep = &mut |line: &[u8]| {
+        lines.push(line.to_vec());
+        ControlFlow::Continue(())
+    };
+    // What the record was found by is still there.
+    trail.walk(&Span::default(), keep).unwrap_err();
+    let broken = verify(lines).unwrap_err();
     assert_eq!(broken.line, 2);
 }
 
