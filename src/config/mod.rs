@@ -13,7 +13,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::authority::{ContextNames, INQUIRY_TIME, LONGEST_INQUIRY, Rules};
-use crate::delegation::RoleConfig;
+use crate::delegation::{RoleConfig, TokenHeader};
 use crate::grpc::Limits;
 use crate::identity::TrustDomain;
 use crate::operation::{Fallback, RouteConfig, RouteTable};
@@ -244,6 +244,7 @@ impl Config {
             problems.push(Problem::new("tenant", "empty; leave it out for `default`"));
         }
         problems.extend(context_problems(&raw.context));
+        problems.extend(raw.shown_tokens());
         problems.extend(raw.strangers());
         problems.extend(raw.unshown());
         problems.extend(raw.agents_that_read());
@@ -357,6 +358,26 @@ impl Raw {
             .chain(of_policy)
             .chain(of_humans)
             .chain(of_audit)
+            .collect()
+    }
+
+    /// The headers of tokens, where policy would see them: whoever has the text has what it permits.
+    fn shown_tokens(&self) -> Vec<Problem> {
+        let own = self.delegation.issuer.as_ref();
+        let own = own.map(|_issuer| self.delegation.token_header);
+        let holds_tokens = |name: &str| {
+            let read = own.is_some_and(|header| header.as_str() == name);
+            read || name == TokenHeader::AttacheToken.as_str()
+        };
+        let headers = self.context.headers.iter().enumerate();
+        let shown = headers.filter(|(_, name)| holds_tokens(name));
+        shown
+            .map(|(at, name)| {
+                let advice = format!(
+                    "`{name}` holds tokens, which policy is not shown; it sees what they say: take it out"
+                );
+                Problem::new(format!("context.headers[{at}]"), advice)
+            })
             .collect()
     }
 
@@ -712,5 +733,32 @@ mod tests {
     fn a_header_name_that_never_matches_is_a_mistake() {
         let text = "{trust_domain: example.org, context: {headers: [x-ok, X-Environment, '']}}";
         assert_eq!(mistakes(text), ["context.headers[1]", "context.headers[2]"]);
+    }
+
+    #[test]
+    fn no_header_that_holds_tokens_is_context() {
+        let with = |more: &str, name: &str| {
+            format!(
+                "{{trust_domain: example.org, delegation: {{{more}}}, context: {{headers: [{name}]}}}}"
+            )
+        };
+        let issuer = "issuer: https://attache.example.org";
+        let other = "issuer: https://attache.example.org, token_header: attache-token";
+        for (delegation, name, refused) in [
+            ("", "authorization", false),
+            ("", "attache-token", true),
+            (issuer, "authorization", true),
+            (issuer, "attache-token", true),
+            (other, "authorization", false),
+            (other, "attache-token", true),
+        ] {
+            let text = with(delegation, name);
+            let found = mistakes(&text);
+            assert_eq!(
+                found,
+                vec!["context.headers[0]"; usize::from(refused)],
+                "{text}"
+            );
+        }
     }
 }

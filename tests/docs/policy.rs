@@ -8,9 +8,12 @@ use attache::audit::Memory;
 use attache::authority::{Authority, Metrics};
 use attache::clock::{Clock, MockClock, Timestamp};
 use attache::config::Config;
+use attache::delegation::token::{Claims, Confirmation, Lease};
+use attache::delegation::{Agent, Authentication, Chain, GrantId, Mandate, SessionId, TokenId};
 use attache::grpc::{Rehearsal, RequestFlags};
 use attache::identity::Peer;
-use attache::policy::{LoadError, Program, Sources};
+use attache::permission::{Permission, Tier};
+use attache::policy::{Context, Input, LoadError, Program, Sources};
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 
@@ -61,6 +64,82 @@ async fn the_shown_input_is_what_the_engine_is_asked() {
 
     let members: BTreeSet<_> = heard.as_object().unwrap().keys().cloned().collect();
     assert_eq!(own_members(), members);
+}
+
+#[test]
+fn the_members_that_say_on_whose_behalf_are_as_shown() {
+    let text = read("docs/policy.md");
+    let (_, section) = text.split_once("### On whose behalf").unwrap();
+    let shown = blocks(section).into_iter().find(|it| it.info == "json");
+    let shown: Value = serde_json::from_str(&shown.unwrap().text).unwrap();
+
+    let agent = |name: &str, id: &str| Agent {
+        spiffe_id: format!("spiffe://example.org/agent/{name}")
+            .parse()
+            .unwrap(),
+        agent_id: id.parse().unwrap(),
+        agent_type: name.parse().unwrap(),
+    };
+    let scheduling = agent("scheduling", "scheduling-agent-001");
+    let analysis = agent("analysis", "analysis-agent-002");
+    let caller = analysis.spiffe_id.clone();
+    let tasks = ["task-abc", "task-abc-sub1"].map(|it| it.parse().unwrap());
+    let permission: Permission = "documents/**:read".parse().unwrap();
+    let claims = Claims {
+        issuer: "https://attache.example.org".parse().unwrap(),
+        chain: Chain {
+            person: "usr-alice-001".parse().unwrap(),
+            agents: vec![scheduling, analysis],
+        },
+        client: caller.clone(),
+        audience: "spiffe://example.org/svc/documents".parse().unwrap(),
+        redelegable: false,
+        permissions: [permission].into_iter().collect(),
+        lease: Some(Lease {
+            tasks: tasks.to_vec(),
+            grants: vec![GrantId::from_random(1), GrantId::from_random(2)],
+            parent: None,
+            root: None,
+        }),
+        session: SessionId::from_random(1),
+        id: TokenId::from_random(1),
+        issued: Timestamp::from_unix_seconds(1_790_000_000),
+        expires: Timestamp::from_unix_seconds(1_790_000_300),
+        authentication: Authentication {
+            // 2026-09-21T13:30:00Z
+            time: Timestamp::from_unix_seconds(1_789_997_400),
+            methods: vec!["pwd".to_owned()],
+            class: None,
+        },
+        confirmation: Confirmation::default(),
+    };
+    let mut input = Input {
+        caller,
+        target: None,
+        mandate: None,
+        action: "read".parse().unwrap(),
+        resource: "documents/1".parse().unwrap(),
+        tier: Tier::Free,
+        timestamp: Timestamp::from_unix_seconds(1_790_000_000),
+        context: Context::default(),
+        request: None,
+        envoy: None,
+    };
+    let without = serde_json::to_value(&input).unwrap();
+    input.mandate = Some(Mandate {
+        claims: Arc::new(claims),
+        role: "admin".parse().unwrap(),
+    });
+    let mut with = serde_json::to_value(&input).unwrap();
+    with.as_object_mut()
+        .unwrap()
+        .retain(|name, _| without.get(name).is_none());
+    assert_eq!(with, shown);
+    let members: BTreeSet<_> = with.as_object().unwrap().keys().cloned().collect();
+    let tables = tables_of("docs/policy.md", "member");
+    let table = tables.iter().find(|it| it.heading == "On whose behalf");
+    let listed: BTreeSet<_> = table.unwrap().rows.iter().map(|it| code(&it[0])).collect();
+    assert_eq!(listed, members);
 }
 
 #[tokio::test]

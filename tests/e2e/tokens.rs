@@ -87,9 +87,9 @@ impl Walk {
             now,
             skew: Duration::ZERO,
         };
-        let read = verifier.verify(scheduling.expose(), &expected).unwrap();
+        let seen = verifier.verify(scheduling.expose(), &expected).unwrap();
         Some(Self {
-            claims: (*read.claims).clone(),
+            claims: (*seen.claims).clone(),
             signer: Signer::new(keyring),
             mesh,
             alice,

@@ -29,8 +29,8 @@ impl Office {
         let hash = hash.to_phc();
         let authority = Authority::of("example.org");
         let mut plan = doors(&authority, &authority.svid(SELF));
-        plan.more += &format!(
-            r#"
+        plan.more = format!(
+            r#"{}
 mode: development
 state: {{embedded: state.db}}
 roles:
@@ -44,7 +44,8 @@ delegation:
   agents:
     - {{match: "{SCHEDULING}", type: scheduling, ceiling: ["**:*"]}}
     - {{match: "{ANALYSIS}", type: analysis, ceiling: ["**:*"]}}
-"#
+"#,
+            plan.more
         );
         for (name, id) in [("scheduling", SCHEDULING), ("analysis", ANALYSIS)] {
             let svid = authority.svid(id);

@@ -1,3 +1,4 @@
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
@@ -382,11 +383,15 @@ fn tokens_are_made_and_verified_all_through_a_rotation() {
     for algorithm in BOTH {
         let house = House::new(algorithm);
         let over = AtomicBool::new(false);
+        // On a busy machine, a thread could else begin after the last rotation and wait for another one for ever.
+        let begun = Barrier::new(4);
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
                     let mut keys = std::collections::BTreeSet::new();
                     let mut held = house.minted(1);
+                    keys.insert(house.verify(held.expose()).unwrap().key);
+                    begun.wait();
                     while !over.load(Ordering::Relaxed) || keys.len() < 2 {
                         let fresh = house.minted(1);
                         // The last one may be of the key before.
@@ -398,6 +403,7 @@ fn tokens_are_made_and_verified_all_through_a_rotation() {
                     }
                 });
             }
+            begun.wait();
             for seconds in (85_700..86_700).step_by(5) {
                 let Refreshed { trouble, .. } = house.keyring.refresh(at(seconds));
                 assert!(trouble.is_none(), "{trouble:?}");
