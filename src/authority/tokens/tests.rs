@@ -34,6 +34,13 @@ use crate::state::{Begun, Embedded, Handle, Limits, Manner, NewSession, StateSto
 
 const CONFIG: &str = r#"
 trust_domain: example.org
+mode: development
+humans:
+  local:
+    - email: alice@example.org
+      id: usr-alice-001
+      role: admin
+      password_hash: "$argon2id$v=19$m=19456,t=2,p=1$cm9sbGluZ3RoZWRpY2Vub3c$9yDFJwFvGHOIqQ8HVdkRNm3DNxAGmMYvjTVqDoJwzzE"
 agents: ["spiffe://example.org/agent/**"]
 delegation:
   issuer: "https://attache.example.org"
@@ -42,6 +49,7 @@ delegation:
     - {match: "spiffe://example.org/agent/scheduling", type: scheduling, ceiling: ["**:*"]}
     - {match: "spiffe://example.org/agent/analysis", type: analysis, ceiling: ["documents/**:*"]}
 roles:
+  viewer: []
   admin: ["audit/**:delete", "documents/**:read", "documents/**:update", "documents/**:delete@supervised", "users/**:read", "billing/**:update@forbidden"]
 workloads:
   - {match: "spiffe://example.org/svc/*", permissions: ["**:*"]}
@@ -281,7 +289,7 @@ async fn login(store: &dyn StateStore, now: Timestamp) -> SessionId {
         person: Person {
             id: ALICE.parse().unwrap(),
             issuer: "local".into(),
-            subject: "alice".into(),
+            subject: "alice@example.org".into(),
         },
         role: "admin".parse().unwrap(),
         authentication: Authentication {
@@ -583,6 +591,34 @@ async fn with_the_session_ends_all_that_rests_on_it() {
         .unwrap();
     assert_eq!(bench.by(SCHEDULING, &token).await.0, "token_revoked");
     assert_eq!(bench.by(GATEWAY, &direct).await.0, "token_revoked");
+}
+
+/// The rules after somebody has written other ones.
+fn written(text: &str) -> Arc<Rules> {
+    let Config { rules, .. } = Config::parse(text, "attache.yaml".as_ref()).unwrap();
+    Arc::new(rules)
+}
+
+// D25
+#[tokio::test]
+async fn a_person_who_is_no_user_any_more_or_in_another_role_takes_their_tokens_with_them() {
+    let bench = Bench::new().await;
+    let token = bench.scheduling();
+    let direct = bench.mint(&bench.claims(&[], &["documents/**:read"]));
+    let another = CONFIG.replace("usr-alice-001", "usr-alice-002");
+    let demoted = CONFIG.replace("role: admin", "role: viewer");
+    for text in [&another, &demoted] {
+        // Both before and after the session was looked up once.
+        bench.authority.replace_rules(written(CONFIG));
+        assert_eq!(bench.by(SCHEDULING, &token).await.0, "allow");
+        bench.authority.replace_rules(written(text));
+        let (word, record) = bench.by(SCHEDULING, &token).await;
+        assert_eq!(word, "token_revoked", "{record}");
+        assert_eq!(bench.by(GATEWAY, &direct).await.0, "token_revoked");
+    }
+    let fresh = Bench::with(&demoted, echo()).await;
+    let token = fresh.scheduling();
+    assert_eq!(fresh.by(SCHEDULING, &token).await.0, "token_revoked");
 }
 
 // D23: the keys outlive a memory that is kept nowhere, and with it what was taken back.
