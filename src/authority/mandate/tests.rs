@@ -1,6 +1,9 @@
 //! What a caller can't bring about by leaving early, and what a list doesn't tell between its lines. Everything else about
 //! mandates is tried over sockets, in `tests/integration/mandates.rs`.
 
+use std::future::poll_fn;
+use std::pin::pin;
+
 use prometheus_client::registry::Registry;
 use rand::SeedableRng as _;
 use tempfile::TempDir;
@@ -172,6 +175,49 @@ async fn log_in(store: &dyn StateStore) -> Handle {
     store.open_session(new, None).await.unwrap();
     store.activate(Begun::Session(id)).await.unwrap();
     handle
+}
+
+/// Asks until something was taken back, and leaves before the answer.
+async fn left<T>(bench: &Bench, asked: impl Future<Output = T>) {
+    let mut asked = pin!(asked);
+    let answered = poll_fn(|context| {
+        if !bench.store.revocations().is_empty() {
+            return std::task::Poll::Ready(false);
+        }
+        asked.as_mut().poll(context).map(|_answer| true)
+    });
+    assert!(
+        !answered.await,
+        "it was answered before anything was taken back"
+    );
+}
+
+#[tokio::test]
+async fn what_somebody_takes_back_who_does_not_wait_is_on_record() {
+    for whole_task in [true, false] {
+        let bench = Bench::new().await;
+        let grant = bench.delegated(SCHEDULING, "task-abc").await;
+        let event = if whole_task {
+            let call = bench.alice();
+            let wanted = RevokeTask {
+                person: None,
+                task: "task-abc".parse().unwrap(),
+                reason: "gone".to_owned(),
+            };
+            left(&bench, bench.mandates.revoke_task(&call, wanted)).await;
+            EventType::TaskRevoked
+        } else {
+            let call = Bench::workload(SCHEDULING);
+            let wanted = RevokeGrant::Grant(grant);
+            left(&bench, bench.mandates.revoke_grant(&call, &wanted, "gone")).await;
+            EventType::TokenRevoked
+        };
+        bench.auditor.flush().await.unwrap();
+        let records = bench.memory.records(event);
+        assert_eq!(records.len(), 1, "{event:?}");
+        assert_eq!(records[0]["details"]["cause"], "ABANDONED");
+        assert_eq!(records[0]["message"], "gone");
+    }
 }
 
 #[tokio::test]
