@@ -219,7 +219,12 @@ impl Authority {
                 terms,
             })
         };
-        self.rule(structural, caller, query, found).await
+        let permit = self.rule(structural, caller, query, found).await?;
+        // D22: what was taken back while the session was looked up or policy was asked.
+        if let (Some(tokens), Some(mandate)) = (&self.tokens, &found.mandate) {
+            tokens.living(&mandate.claims)?;
+        }
+        Ok(permit)
     }
 
     /// Rules on an operation that `weigh` has weighed; policy is asked where there is a query for it.

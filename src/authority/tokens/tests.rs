@@ -621,6 +621,41 @@ async fn a_person_who_is_no_user_any_more_or_in_another_role_takes_their_tokens_
     assert_eq!(fresh.by(SCHEDULING, &token).await.0, "token_revoked");
 }
 
+/// Takes a task back while it is asked, and allows everything.
+#[derive(Debug)]
+struct Slow(Arc<dyn StateStore>, Recorder);
+
+#[async_trait::async_trait]
+impl PolicyEngine for Slow {
+    async fn evaluate(&self, query: Query) -> Result<Verdict, PolicyError> {
+        let task = Target::Task(ALICE.parse().unwrap(), task_id(0));
+        self.0.end(task, Manner::Revoked, None).await.unwrap();
+        self.1.evaluate(query).await
+    }
+
+    async fn health(&self) -> Result<(), PolicyError> {
+        Ok(())
+    }
+
+    fn revision(&self) -> Arc<str> {
+        "r1".into()
+    }
+}
+
+// D22
+#[tokio::test]
+async fn what_is_taken_back_while_policy_thinks_is_denied() {
+    let clock = Arc::new(MockClock::new(NOW));
+    let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
+    let store: Arc<dyn StateStore> = Arc::new(Embedded::memory("default", &shared).unwrap());
+    let engine = Slow(Arc::clone(&store), Recorder::default());
+    let bench = Bench::on(CONFIG, Arc::new(engine), clock, store).await;
+    begin_task(&bench, task_id(0)).await;
+    let (word, record) = bench.by(SCHEDULING, &bench.scheduling()).await;
+    assert_eq!(word, "token_revoked", "{record}");
+    assert_eq!(record["message"], "taken back: task");
+}
+
 // D23: the keys outlive a memory that is kept nowhere, and with it what was taken back.
 #[tokio::test]
 async fn a_token_whose_session_nobody_knows_is_revoked() {
