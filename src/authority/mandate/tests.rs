@@ -291,3 +291,25 @@ async fn no_page_names_a_grant_that_somebody_may_not_see() {
         assert_eq!(ids.len(), expected, "{id}");
     }
 }
+
+#[tokio::test]
+async fn an_agent_that_begins_a_task_learns_of_no_task_out_of_its_reach() {
+    // D20
+    let bench = Bench::new().await;
+    let grant = bench.delegated(SCHEDULING, "mine").await;
+    bench.delegated(ANALYSIS, "hidden").await;
+    let mut codes = Vec::new();
+    for parent in ["hidden", "no-such-task"] {
+        let wanted = NewTask {
+            id: None,
+            parent: Some(parent.parse().unwrap()),
+            grant: Some(grant.clone()),
+            purpose: String::new(),
+            ttl: None,
+        };
+        let call = Bench::workload(SCHEDULING);
+        let refused = bench.mandates.create_task(&call, wanted).await;
+        codes.push(refused.unwrap_err().code());
+    }
+    assert_eq!(codes, ["TASK_UNAVAILABLE", "TASK_UNAVAILABLE"]);
+}
