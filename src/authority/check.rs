@@ -449,8 +449,11 @@ fn input(
             .single(name)
             .map_err(|error| unreadable(&error))
     };
+    // The text of a token is nobody's but the one who shows it: policy gets what it says.
+    let token = rules.delegation.showing.header;
+    let hidden = known.delegated.then(|| token.as_str());
     let mut headers = BTreeMap::new();
-    for name in &names.headers {
+    for name in names.headers.iter().filter(|it| hidden != Some(it)) {
         // A header that policy reads must have one meaning: twice is refused, not joined.
         if let Some(value) = single(name)? {
             headers.insert(name.clone(), value.to_owned());
@@ -477,8 +480,6 @@ fn input(
                 query: known.query,
                 body: &body,
             };
-            let token = rules.delegation.showing.header;
-            let hidden = known.delegated.then(|| token.as_str());
             let envoy = envoy::input(names, question, http, &asked, hidden)?;
             Some(Box::new(envoy))
         }

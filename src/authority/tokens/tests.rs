@@ -915,14 +915,17 @@ async fn no_verdict_is_kept_past_the_end_of_the_token() {
 #[tokio::test]
 async fn policy_that_reads_headers_does_not_see_the_token() {
     let recorder = Arc::new(Recorder::default());
-    let words = format!("{CONFIG}\npolicy: {{input: envoy}}\n");
-    let bench = Bench::with(&words, Arc::clone(&recorder) as _).await;
-    let token = bench.scheduling();
-    assert_eq!(bench.by(SCHEDULING, &token).await.0, "allow");
-    let queries = recorder.0.lock().unwrap();
-    let seen = serde_json::to_string(&*queries[0].input).unwrap();
-    assert!(seen.contains("scheduling-agent-001"));
-    assert!(!seen.contains(token.expose()), "{seen}");
+    let named = "context: {headers: [authorization]}";
+    for words in ["policy: {input: envoy}", named] {
+        let words = format!("{CONFIG}\n{words}\n");
+        let bench = Bench::with(&words, Arc::clone(&recorder) as _).await;
+        let token = bench.scheduling();
+        assert_eq!(bench.by(SCHEDULING, &token).await.0, "allow");
+        let query = recorder.0.lock().unwrap().pop().unwrap();
+        let seen = serde_json::to_string(&*query.input).unwrap();
+        assert!(seen.contains("scheduling-agent-001"));
+        assert!(!seen.contains(token.expose()), "{seen}");
+    }
 }
 
 proptest! {
