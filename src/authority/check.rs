@@ -219,7 +219,12 @@ impl Authority {
                 terms,
             })
         };
-        self.rule(structural, caller, query, found).await
+        let permit = self.rule(structural, caller, query, found).await?;
+        // D22: what was taken back while the session was looked up or policy was asked.
+        if let (Some(tokens), Some(mandate)) = (&self.tokens, &found.mandate) {
+            tokens.living(&mandate.claims)?;
+        }
+        Ok(permit)
     }
 
     /// Rules on an operation that `weigh` has weighed; policy is asked where there is a query for it.
@@ -444,8 +449,11 @@ fn input(
             .single(name)
             .map_err(|error| unreadable(&error))
     };
+    // The text of a token is nobody's but the one who shows it: policy gets what it says.
+    let token = rules.delegation.showing.header;
+    let hidden = known.delegated.then(|| token.as_str());
     let mut headers = BTreeMap::new();
-    for name in &names.headers {
+    for name in names.headers.iter().filter(|it| hidden != Some(it)) {
         // A header that policy reads must have one meaning: twice is refused, not joined.
         if let Some(value) = single(name)? {
             headers.insert(name.clone(), value.to_owned());
@@ -472,8 +480,6 @@ fn input(
                 query: known.query,
                 body: &body,
             };
-            let token = rules.delegation.showing.header;
-            let hidden = known.delegated.then(|| token.as_str());
             let envoy = envoy::input(names, question, http, &asked, hidden)?;
             Some(Box::new(envoy))
         }

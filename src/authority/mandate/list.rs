@@ -1,6 +1,7 @@
 //! What is there, for those who may see it: a person sees all that is theirs, an agent what it takes part in.
 //!
-//! No list has a token in it. What somebody may not see is left out, and asking for it by name finds nothing.
+//! No list has a token in it. What somebody may not see is left out, and asking for it by name finds nothing; nor does any
+//! page say where to go on by the name of something that was left out.
 
 use std::collections::BTreeSet;
 
@@ -91,28 +92,39 @@ impl Mandates {
         let caller = self.caller(call).await?;
         let person = Self::person(&caller, wanted.person)?;
         let sight = self.sight(&caller, &person, wanted.under.as_ref()).await?;
-        let query = TaskQuery {
-            person,
-            session: None,
-            status: None,
-            after: wanted.after,
-            most: wanted.most,
-        };
-        let found = self.store.tasks(query).await?;
-        let next = next(&found, wanted.most, |task| Some(task.id.clone()));
         let now = self.authority.clock.now();
-        let mut items = Vec::new();
-        for task in found {
-            let below = wanted
-                .under
-                .as_ref()
-                .is_none_or(|it| task.path.contains(it));
-            let shown = wanted.ended || task.lives(now);
-            if below && shown && self.sees(&caller, sight.as_ref(), &task).await? {
-                items.push(task);
+        let (mut items, mut after) = (Vec::new(), wanted.after);
+        loop {
+            let query = TaskQuery {
+                person: person.clone(),
+                session: None,
+                status: None,
+                after,
+                most: at_once(sight.as_ref(), wanted.most),
+            };
+            let most = query.most;
+            let found = self.store.tasks(query).await?;
+            let further = next(&found, most, |task| Some(task.id.clone()));
+            for task in found {
+                let below = wanted
+                    .under
+                    .as_ref()
+                    .is_none_or(|it| task.path.contains(it));
+                let shown = wanted.ended || task.lives(now);
+                if below && shown && self.sees(&caller, sight.as_ref(), &task).await? {
+                    items.push(task);
+                }
+                // Where to go on is the name of something that the caller was shown.
+                if let Some(next) = next(&items, wanted.most, |task| Some(task.id.clone())) {
+                    let next = Some(next);
+                    return Ok(Page { items, next });
+                }
+            }
+            match further {
+                Some(last) if sight.is_some() => after = Some(last),
+                next => return Ok(Page { items, next }),
             }
         }
-        Ok(Page { items, next })
     }
 
     /// Grants, parents before what was handed on from them.
@@ -138,23 +150,34 @@ impl Mandates {
             (None, Who::Person(session)) => GrantRoot::Session(session.id.clone()),
             (None, Who::Workload(_) | Who::System) => return Err(nameless()),
         };
-        let query = GrantQuery {
-            whose: Whose::Person(person),
-            below,
-            after: wanted.after,
-            most: wanted.most,
-        };
-        let found = self.store.grants(query).await?;
-        let next = next(&found, wanted.most, |grant| grant.id().cloned());
         let now = self.authority.clock.now();
-        let seen: Vec<_> = found
-            .into_iter()
-            .filter(|it| wanted.ended || it.lives(now))
-            .filter(|it| match &sight {
-                None => true,
-                Some(sight) => it.id().is_some_and(|id| sight.grants.contains(id)),
-            })
-            .collect();
+        let shown = |it: &Grant| match &sight {
+            _ if !wanted.ended && !it.lives(now) => false,
+            None => true,
+            Some(sight) => it.id().is_some_and(|id| sight.grants.contains(id)),
+        };
+        let (mut seen, mut after) = (Vec::new(), wanted.after);
+        let next = loop {
+            let query = GrantQuery {
+                whose: Whose::Person(person.clone()),
+                below: below.clone(),
+                after,
+                most: at_once(sight.as_ref(), wanted.most),
+            };
+            let most = query.most;
+            let found = self.store.grants(query).await?;
+            let further = next(&found, most, |grant| grant.id().cloned());
+            let room = usize::try_from(wanted.most).unwrap_or(usize::MAX);
+            let room = room.saturating_sub(seen.len());
+            seen.extend(found.into_iter().filter(|it| shown(it)).take(room));
+            // As with tasks.
+            let full = next(&seen, wanted.most, |grant| grant.id().cloned());
+            match further {
+                _ if full.is_some() => break full,
+                Some(last) if sight.is_some() => after = Some(last),
+                next => break next,
+            }
+        };
         let ids = seen.iter().filter_map(|it| it.id().cloned()).collect();
         let live = self.store.live_tokens(ids).await?;
         let mut items = Vec::new();
@@ -234,6 +257,14 @@ impl Mandates {
         }
         let above = self.above(task).await?;
         Ok(above.iter().any(|grant| caller.held_by(grant)))
+    }
+}
+
+/// How many are read at once: where few of them may be told, many.
+const fn at_once(sight: Option<&Sight>, most: u32) -> u32 {
+    match sight {
+        Some(_) => LONGEST_SIGHT,
+        None => most,
     }
 }
 

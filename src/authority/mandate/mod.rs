@@ -210,3 +210,6 @@ impl fmt::Debug for Mandates {
         f.debug_struct("Mandates").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,15 @@
 //! Taking back. The memory and everybody who checks tokens first, the record next, the answer last: a revocation that could
 //! not be recorded stands, and the call says that it failed.
 //!
+//! A caller who leaves before the answer, or gives no time for it, leaves the record behind all the same ([`Owed`]).
+//!
 //! Who may not end something is told what somebody is told who names nothing that is there.
 
 use super::caller::Caller;
 use super::refusal::MandateRefusal;
 use super::witness::{About, ended, of_task};
 use super::{Call, Mandates};
-use crate::audit::{Details, EventType, Outcome, Record, Text};
+use crate::audit::{Auditor, Details, EventType, Outcome, Record, Text};
 use crate::delegation::token::Token;
 use crate::delegation::{Grant, GrantId, PersonId, Task, TaskId, TokenId};
 use crate::state::{Ended, Level, Manner, Target, Whose};
@@ -32,6 +34,43 @@ pub enum RevokeGrant {
     Id(TokenId),
     /// By the text of one of its tokens.
     Token(Token),
+}
+
+/// The record of something that is being taken back. It is written whatever becomes of the call: a caller who leaves, or whose
+/// time is up, takes nothing back in secret. Written twice, it is about the same thing.
+struct Owed<'a> {
+    audit: &'a Auditor,
+    record: Option<Record>,
+}
+
+impl<'a> Owed<'a> {
+    const fn new(audit: &'a Auditor, record: Record) -> Self {
+        let record = Some(record);
+        Self { audit, record }
+    }
+
+    /// More is known now.
+    fn becomes(&mut self, record: Record) {
+        self.record = Some(record);
+    }
+
+    /// It is durable, or nothing was taken back.
+    fn paid(&mut self) {
+        self.record = None;
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            self.audit.record(record);
+        }
+    }
+}
+
+/// What is said of an end that nobody waited for: how much it took with it is not known.
+fn abandoned() -> Details {
+    Details::default().with("cause", "ABANDONED")
 }
 
 impl Mandates {
@@ -103,14 +142,19 @@ impl Mandates {
         }
         let target = Target::Grant(id, Whose::Anybody);
         let request = Self::request(call, &caller);
-        let done = self
-            .store
-            .end(target, Manner::Revoked, request)
-            .await?
-            .value;
+        let mut owed = Owed::new(&self.authority.audit, record(Outcome::Success, abandoned()));
+        let done = match self.store.end(target, Manner::Revoked, request).await {
+            Ok(kept) => kept.value,
+            Err(error) => {
+                owed.paid();
+                return Err(error.into());
+            }
+        };
         self.authority.metrics.revocation("grant");
         let record = record(Outcome::Success, ended(&done));
+        owed.becomes(record.clone());
         self.witness(call, None, vec![record]).await?;
+        owed.paid();
         Ok(done)
     }
 
@@ -177,10 +221,19 @@ impl Mandates {
         }
         let target = Target::Task(person, task.id.clone());
         let request = Self::request(call, &caller);
-        let done = self.store.end(target, manner, request).await?.value;
+        let mut owed = Owed::new(&self.authority.audit, record(Outcome::Success, abandoned()));
+        let done = match self.store.end(target, manner, request).await {
+            Ok(kept) => kept.value,
+            Err(error) => {
+                owed.paid();
+                return Err(error.into());
+            }
+        };
         self.authority.metrics.revocation("task");
         let record = record(Outcome::Success, ended(&done));
+        owed.becomes(record.clone());
         self.witness(call, None, vec![record]).await?;
+        owed.paid();
         Ok(done)
     }
 

@@ -8,7 +8,7 @@ use super::caller::Who;
 use super::refusal::MandateRefusal;
 use super::{Call, Mandates, basis, role};
 use crate::delegation::{self, GrantId, NotAllowed, Status, Task, TaskId, WantedBeginning, begin};
-use crate::state::{Begun, Level, Standing, Whose};
+use crate::state::{Begun, Level, Refusal, Standing, StateError, Whose};
 
 /// A task that somebody wants to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,14 @@ impl Mandates {
         let person = standing.session.person.id.clone();
         let parent = match &wanted.parent {
             None => None,
-            Some(id) => Some(self.store.task(person.clone(), id.clone()).await?),
+            Some(id) => match self.store.task(person.clone(), id.clone()).await {
+                Ok(parent) => Some(parent),
+                // As if it were out of reach: which of the two is nothing that an agent may learn.
+                Err(StateError::Refused(Refusal::NotFound(_))) => {
+                    return Err(delegation::Refusal::TaskUnavailable(id.clone()).into());
+                }
+                Err(error) => return Err(error.into()),
+            },
         };
         let role = role(&rules, &standing);
         let wanted = WantedBeginning {

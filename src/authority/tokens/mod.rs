@@ -3,7 +3,7 @@
 //! In this order, and the first that does not hold refuses the request: it is the only one in the one header that is read;
 //! its form, key, signature, issuer, service and times are right (`keys`, which remembers signatures and nothing else);
 //! neither it nor anything that it rests on was taken back; it is bound to no key that would have to be proven here; it was
-//! made for the caller; and the session that it rests on is known and gives the person's role. What it permits is weighed
+//! made for the caller; and the session that it rests on lives, is of a person who is still known, and gives their role. What it permits is weighed
 //! after that, by what roles and ceilings say at this moment.
 //!
 //! A refusal here is a denial like any other, on record with the token's id where the signature was right, never with its
@@ -21,7 +21,7 @@ use super::question::HttpRequest;
 use super::rules::Rules;
 use crate::clock::Timestamp;
 use crate::delegation::token::{Claims, Compact};
-use crate::delegation::{Audience, Mandate, RoleName, SessionId, TokenHeader};
+use crate::delegation::{Audience, Mandate, RoleName, Session, SessionId, Status, TokenHeader};
 use crate::identity::SpiffeId;
 use crate::keys::{Expectations, TokenError, Verifier};
 use crate::permission::{Reason, Standing};
@@ -34,8 +34,8 @@ use crate::text::sentence;
 pub struct Tokens {
     verifier: Verifier,
     state: Arc<dyn StateStore>,
-    /// A session keeps its role for life; that it has ended is told by what was taken back.
-    roles: Cache<SessionId, RoleName>,
+    /// A session keeps its person and role for life; that it was ended is told by what was taken back.
+    sessions: Cache<SessionId, Arc<Session>>,
 }
 
 /// Who shows a token, and when.
@@ -54,7 +54,7 @@ impl Tokens {
         Self {
             verifier,
             state,
-            roles: Cache::new(SESSIONS),
+            sessions: Cache::new(SESSIONS),
         }
     }
 
@@ -84,7 +84,7 @@ impl Tokens {
         self.living(claims)?;
         unbound(claims)?;
         presented_by(shown.caller, claims, rules)?;
-        let role = self.role(claims, shown).await?;
+        let role = self.role(claims, rules, shown).await?;
         Ok(Mandate {
             claims: Arc::clone(claims),
             role,
@@ -92,7 +92,7 @@ impl Tokens {
     }
 
     /// Refused where it, or anything that it rests on, was taken back.
-    fn living(&self, claims: &Claims) -> Result<(), Denial> {
+    pub(super) fn living(&self, claims: &Claims) -> Result<(), Denial> {
         let lease = claims.lease.as_ref();
         let presented = Presented {
             token: &claims.id,
@@ -112,14 +112,34 @@ impl Tokens {
         }
     }
 
-    /// The role of the person, as their session has it.
-    async fn role(&self, claims: &Claims, shown: &Shown<'_>) -> Result<RoleName, Denial> {
-        if let Some(role) = self.roles.get(&claims.session) {
-            return Ok(role);
+    /// The role of the person, as their session has it. The session must live, and its person still be known in that role.
+    async fn role(
+        &self,
+        claims: &Claims,
+        rules: &Rules,
+        shown: &Shown<'_>,
+    ) -> Result<RoleName, Denial> {
+        let session = self.session(claims, shown).await?;
+        if !session.lives(shown.now) || session.person.id != claims.chain.person {
+            let detail = "the session that it rests on does not live";
+            return Err(Denial::because(Reason::TokenRevoked, detail));
+        }
+        // D25
+        if !rules.knows(&session) {
+            let detail = "the person is not known any more, or has another role than their session";
+            return Err(Denial::because(Reason::TokenRevoked, detail));
+        }
+        Ok(session.role.clone())
+    }
+
+    /// The session, alive or not: from the memory once, and remembered.
+    async fn session(&self, claims: &Claims, shown: &Shown<'_>) -> Result<Arc<Session>, Denial> {
+        if let Some(session) = self.sessions.get(&claims.session) {
+            return Ok(session);
         }
         let asked = self.state.session(claims.session.clone(), Whose::Anybody);
         let session = match timeout_at(shown.deadline.at, asked).await {
-            Ok(Ok(session)) => session,
+            Ok(Ok(session)) => Arc::new(session),
             // A memory that was lost along with what was taken back brings no token to life again (D23).
             Ok(Err(StateError::Refused(refusal))) => {
                 return Err(Denial::because(Reason::TokenRevoked, sentence(&refusal)));
@@ -132,13 +152,12 @@ impl Tokens {
                 return Err(Denial::because(Reason::StateUnavailable, detail));
             }
         };
-        if !session.lives(shown.now) || session.person.id != claims.chain.person {
-            let detail = "the session that it rests on does not live";
-            return Err(Denial::because(Reason::TokenRevoked, detail));
+        // One that waits for its record may yet begin to live.
+        if session.status != Status::Pending {
+            let kept = Arc::clone(&session);
+            self.sessions.insert(claims.session.clone(), kept);
         }
-        let role = session.role;
-        self.roles.insert(claims.session.clone(), role.clone());
-        Ok(role)
+        Ok(session)
     }
 }
 
@@ -283,7 +302,7 @@ fn invalid(detail: impl std::fmt::Display) -> Denial {
 
 /// As RFC 6750 section 2.1 has it: this spelling and one space, no other.
 const SCHEME: &str = "Bearer ";
-/// Sessions whose role is remembered.
+/// Sessions that are remembered.
 const SESSIONS: usize = 4096;
 
 #[cfg(test)]

@@ -34,6 +34,13 @@ use crate::state::{Begun, Embedded, Handle, Limits, Manner, NewSession, StateSto
 
 const CONFIG: &str = r#"
 trust_domain: example.org
+mode: development
+humans:
+  local:
+    - email: alice@example.org
+      id: usr-alice-001
+      role: admin
+      password_hash: "$argon2id$v=19$m=19456,t=2,p=1$cm9sbGluZ3RoZWRpY2Vub3c$9yDFJwFvGHOIqQ8HVdkRNm3DNxAGmMYvjTVqDoJwzzE"
 agents: ["spiffe://example.org/agent/**"]
 delegation:
   issuer: "https://attache.example.org"
@@ -42,6 +49,7 @@ delegation:
     - {match: "spiffe://example.org/agent/scheduling", type: scheduling, ceiling: ["**:*"]}
     - {match: "spiffe://example.org/agent/analysis", type: analysis, ceiling: ["documents/**:*"]}
 roles:
+  viewer: []
   admin: ["audit/**:delete", "documents/**:read", "documents/**:update", "documents/**:delete@supervised", "users/**:read", "billing/**:update@forbidden"]
 workloads:
   - {match: "spiffe://example.org/svc/*", permissions: ["**:*"]}
@@ -281,7 +289,7 @@ async fn login(store: &dyn StateStore, now: Timestamp) -> SessionId {
         person: Person {
             id: ALICE.parse().unwrap(),
             issuer: "local".into(),
-            subject: "alice".into(),
+            subject: "alice@example.org".into(),
         },
         role: "admin".parse().unwrap(),
         authentication: Authentication {
@@ -585,6 +593,69 @@ async fn with_the_session_ends_all_that_rests_on_it() {
     assert_eq!(bench.by(GATEWAY, &direct).await.0, "token_revoked");
 }
 
+/// The rules after somebody has written other ones.
+fn written(text: &str) -> Arc<Rules> {
+    let Config { rules, .. } = Config::parse(text, "attache.yaml".as_ref()).unwrap();
+    Arc::new(rules)
+}
+
+// D25
+#[tokio::test]
+async fn a_person_who_is_no_user_any_more_or_in_another_role_takes_their_tokens_with_them() {
+    let bench = Bench::new().await;
+    let token = bench.scheduling();
+    let direct = bench.mint(&bench.claims(&[], &["documents/**:read"]));
+    let another = CONFIG.replace("usr-alice-001", "usr-alice-002");
+    let demoted = CONFIG.replace("role: admin", "role: viewer");
+    for text in [&another, &demoted] {
+        // Both before and after the session was looked up once.
+        bench.authority.replace_rules(written(CONFIG));
+        assert_eq!(bench.by(SCHEDULING, &token).await.0, "allow");
+        bench.authority.replace_rules(written(text));
+        let (word, record) = bench.by(SCHEDULING, &token).await;
+        assert_eq!(word, "token_revoked", "{record}");
+        assert_eq!(bench.by(GATEWAY, &direct).await.0, "token_revoked");
+    }
+    let fresh = Bench::with(&demoted, echo()).await;
+    let token = fresh.scheduling();
+    assert_eq!(fresh.by(SCHEDULING, &token).await.0, "token_revoked");
+}
+
+/// Takes a task back while it is asked, and allows everything.
+#[derive(Debug)]
+struct Slow(Arc<dyn StateStore>, Recorder);
+
+#[async_trait::async_trait]
+impl PolicyEngine for Slow {
+    async fn evaluate(&self, query: Query) -> Result<Verdict, PolicyError> {
+        let task = Target::Task(ALICE.parse().unwrap(), task_id(0));
+        self.0.end(task, Manner::Revoked, None).await.unwrap();
+        self.1.evaluate(query).await
+    }
+
+    async fn health(&self) -> Result<(), PolicyError> {
+        Ok(())
+    }
+
+    fn revision(&self) -> Arc<str> {
+        "r1".into()
+    }
+}
+
+// D22
+#[tokio::test]
+async fn what_is_taken_back_while_policy_thinks_is_denied() {
+    let clock = Arc::new(MockClock::new(NOW));
+    let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
+    let store: Arc<dyn StateStore> = Arc::new(Embedded::memory("default", &shared).unwrap());
+    let engine = Slow(Arc::clone(&store), Recorder::default());
+    let bench = Bench::on(CONFIG, Arc::new(engine), clock, store).await;
+    begin_task(&bench, task_id(0)).await;
+    let (word, record) = bench.by(SCHEDULING, &bench.scheduling()).await;
+    assert_eq!(word, "token_revoked", "{record}");
+    assert_eq!(record["message"], "taken back: task");
+}
+
 // D23: the keys outlive a memory that is kept nowhere, and with it what was taken back.
 #[tokio::test]
 async fn a_token_whose_session_nobody_knows_is_revoked() {
@@ -844,14 +915,17 @@ async fn no_verdict_is_kept_past_the_end_of_the_token() {
 #[tokio::test]
 async fn policy_that_reads_headers_does_not_see_the_token() {
     let recorder = Arc::new(Recorder::default());
-    let words = format!("{CONFIG}\npolicy: {{input: envoy}}\n");
-    let bench = Bench::with(&words, Arc::clone(&recorder) as _).await;
-    let token = bench.scheduling();
-    assert_eq!(bench.by(SCHEDULING, &token).await.0, "allow");
-    let queries = recorder.0.lock().unwrap();
-    let seen = serde_json::to_string(&*queries[0].input).unwrap();
-    assert!(seen.contains("scheduling-agent-001"));
-    assert!(!seen.contains(token.expose()), "{seen}");
+    let named = "context: {headers: [authorization]}";
+    for words in ["policy: {input: envoy}", named] {
+        let words = format!("{CONFIG}\n{words}\n");
+        let bench = Bench::with(&words, Arc::clone(&recorder) as _).await;
+        let token = bench.scheduling();
+        assert_eq!(bench.by(SCHEDULING, &token).await.0, "allow");
+        let query = recorder.0.lock().unwrap().pop().unwrap();
+        let seen = serde_json::to_string(&*query.input).unwrap();
+        assert!(seen.contains("scheduling-agent-001"));
+        assert!(!seen.contains(token.expose()), "{seen}");
+    }
 }
 
 proptest! {

@@ -53,6 +53,16 @@ pub(super) fn end(
     })
 }
 
+/// What ended by itself is taken back too, as long as clocks that are behind may still accept tokens of it. What was taken
+/// back by somebody has its row, or one above it has.
+fn late(work: &mut Work<'_>, what: Revoked, ended: Timestamp) -> Result<(), StateError> {
+    let until = ended.plus(LONGEST_SKEW);
+    if work.now < ended || until <= work.now || revoked::is_taken_back(work, &what)? {
+        return Ok(());
+    }
+    revoked::take_back(work, what, until)
+}
+
 struct Ending {
     /// How long it has to be remembered.
     until: Timestamp,
@@ -67,13 +77,13 @@ impl Ending {
         id: &SessionId,
         whose: &Whose,
     ) -> Result<(), StateError> {
-        sessions::get(work, id, whose)?;
+        let session = sessions::get(work, id, whose)?;
         let update = "UPDATE sessions SET status = ?, ended = ? WHERE tenant = ? AND id = ? \
                       AND status IN ('active', 'pending') AND expires > ?";
         let now = row::nanos(work.now);
         let params = params![self.own().as_str(), now, work.tenant, id.as_str(), now];
         if work.db.prepare_cached(update)?.execute(params)? == 0 {
-            return Ok(());
+            return late(work, Revoked::Session(id.clone()), session.expires);
         }
         self.ended.sessions.push(id.clone());
         let tasks = "SELECT person, id FROM tasks WHERE tenant = ? AND session = ? ORDER BY path";
@@ -97,9 +107,10 @@ impl Ending {
         person: &PersonId,
         id: &TaskId,
     ) -> Result<(), StateError> {
-        tasks::get(work, person, id)?;
+        let task = tasks::get(work, person, id)?;
         if !self.one_task(work, person, id, self.own())? {
-            return Ok(());
+            let what = Revoked::Task(person.clone(), id.clone());
+            return late(work, what, task.deadline);
         }
         let below = "WITH RECURSIVE below (id) AS (SELECT ?3 UNION SELECT tasks.id FROM tasks JOIN below \
                      ON tasks.parent = below.id WHERE tasks.tenant = ?1 AND tasks.person = ?2) \
@@ -125,9 +136,9 @@ impl Ending {
         whose: &Whose,
     ) -> Result<(), StateError> {
         let grant = grants::find(work, id)?.filter(|it| whose.finds(&it.chain.person));
-        grant.ok_or(Refusal::NotFound(Level::Grant))?;
+        let grant = grant.ok_or(Refusal::NotFound(Level::Grant))?;
         if !self.one_grant(work, id, self.own())? {
-            return Ok(());
+            return late(work, Revoked::Grant(id.clone()), grant.expires);
         }
         let below = "WITH RECURSIVE below (id) AS (SELECT ?2 UNION SELECT grants.id FROM grants JOIN below \
                      ON grants.parent = below.id WHERE grants.tenant = ?1) SELECT id FROM below";

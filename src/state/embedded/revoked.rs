@@ -16,7 +16,29 @@ pub(super) fn take_back(
     what: Revoked,
     until: Timestamp,
 ) -> std::result::Result<(), StateError> {
-    let (kind, id, person, moment) = match &what {
+    let (kind, id, person, moment) = columns(&what);
+    let insert = "INSERT INTO revocations (tenant, kind, id, person, moment, until) VALUES (?, ?, ?, ?, ?, ?)";
+    let moment = moment.map_or(0, row::nanos);
+    let row = params![work.tenant, kind, id, person, moment, row::nanos(until)];
+    work.db.prepare_cached(insert)?.execute(row)?;
+    work.taken_back.push(Entry { what, until });
+    Ok(())
+}
+
+/// Whether there is a row for it.
+pub(super) fn is_taken_back(
+    work: &Work<'_>,
+    what: &Revoked,
+) -> std::result::Result<bool, StateError> {
+    let (kind, id, person, _moment) = columns(what);
+    let select = "SELECT EXISTS (SELECT 1 FROM revocations WHERE tenant = ? AND kind = ? AND id = ? AND person = ?)";
+    let mut select = work.db.prepare_cached(select)?;
+    Ok(select.query_row(params![work.tenant, kind, id, person], row::number)?)
+}
+
+/// Kind, id, person, moment.
+fn columns(what: &Revoked) -> (&'static str, &str, &str, Option<Timestamp>) {
+    match what {
         Revoked::Token(id) => ("token", id.as_str(), "", None),
         Revoked::Grant(id) => ("grant", id.as_str(), "", None),
         Revoked::Task(person, id) => ("task", id.as_str(), person.as_str(), None),
@@ -25,13 +47,7 @@ pub(super) fn take_back(
         Revoked::Actor(id, moment) => ("actor", id.as_str(), "", Some(*moment)),
         Revoked::AgentType(id, moment) => ("agent_type", id.as_str(), "", Some(*moment)),
         Revoked::Tenant(moment) => ("tenant", "", "", Some(*moment)),
-    };
-    let insert = "INSERT INTO revocations (tenant, kind, id, person, moment, until) VALUES (?, ?, ?, ?, ?, ?)";
-    let moment = moment.map_or(0, row::nanos);
-    let row = params![work.tenant, kind, id, person, moment, row::nanos(until)];
-    work.db.prepare_cached(insert)?.execute(row)?;
-    work.taken_back.push(Entry { what, until });
-    Ok(())
+    }
 }
 
 /// Where the order of all that was taken back has come to.

@@ -22,6 +22,7 @@ on_every_memory! {
     completing_a_task_ends_its_tokens
     revoking_a_grant_leaves_what_is_above_and_beside_it
     revoking_a_token_revokes_its_grant
+    what_is_ended_after_its_time_is_taken_back_for_clocks_that_are_behind
     a_task_s_name_is_used_once_and_is_a_person_s_own
     an_expired_parent_gives_nothing_from_that_instant_on
     a_parent_has_a_limit_of_children
@@ -370,6 +371,39 @@ async fn revoking_a_token_revokes_its_grant(world: World) {
     assert_eq!((ended.tokens, ended.grants), (2, grant.path.clone()));
     assert_eq!(world.killed(&grant, &renewed), Some(Cause::Grant));
     assert_eq!(world.end(target).await.tokens, 0);
+}
+
+// D23: who checks tokens may be set to accept them for LONGEST_SKEW after their end.
+async fn what_is_ended_after_its_time_is_taken_back_for_clocks_that_are_behind(world: World) {
+    for swept in [false, true] {
+        let session = world.login(ALICE).await;
+        let name = format!("task-{swept}");
+        let task = world.task(&session, &[&name]).await;
+        let given = world.grant(&session, None, &task, "scheduling").await;
+        world.pass(3500);
+        let lease = world.lease(&given).await;
+        world.pass(110);
+        if swept {
+            world.store.sweep(100).await.unwrap();
+        }
+        let whose = Whose::Person(session.person.id.clone());
+        let above = Target::Session(session.id.clone(), whose);
+        let targets = [grant_target(&given), task_target(&task), above];
+        let causes = [Cause::Grant, Cause::Task, Cause::Session];
+        for (target, cause) in targets.into_iter().zip(causes) {
+            let ended = world.end(target.clone()).await;
+            let counts = (ended.tokens, ended.grants.len(), ended.tasks.len());
+            assert_eq!((counts, ended.sessions.len()), ((0, 0, 0), 0));
+            assert_eq!(world.killed(&given, &lease), Some(cause));
+            // Once is enough.
+            assert_eq!(world.end(target).await.position, ended.position);
+        }
+        // Nobody accepts any of them any more.
+        world.pass(60);
+        let position = world.store.revocations().position();
+        world.end(grant_target(&given)).await;
+        assert_eq!(world.store.revocations().position(), position);
+    }
 }
 
 // D20
