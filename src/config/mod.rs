@@ -158,6 +158,8 @@ struct Raw {
     #[serde(default)]
     agents: AgentList,
     #[serde(default)]
+    gateways: Vec<identity::SpiffePattern>,
+    #[serde(default)]
     delegation: delegation::Config<keys::Config>,
     #[serde(default)]
     workloads: WorkloadConfig,
@@ -261,9 +263,9 @@ impl Config {
         let Some(trust_domain) = raw.trust_domain.filter(|_| problems.is_empty()) else {
             return Err(problems);
         };
-        let of_delegation = raw.delegation.warnings(&raw.agents);
+        let of_delegation = raw.delegation.warnings(&raw.agents, &raw.gateways);
         let keys = raw.delegation.keys.clone();
-        let delegation = raw.delegation.build();
+        let delegation = raw.delegation.build(raw.gateways);
         let agents = delegation.agents(&raw.agents);
         let mut warnings = warnings(&raw.tiers, &agents, &raw.workloads, &routes);
         warnings.extend(
@@ -432,8 +434,8 @@ impl Raw {
             let path = format!("delegation.agents[{at}].match");
             (path, &it.agents)
         });
-        let gateways = self.delegation.gateways.iter().enumerate();
-        let gateways = gateways.map(|(at, it)| (format!("delegation.gateways[{at}]"), it));
+        let gateways = self.gateways.iter().enumerate();
+        let gateways = gateways.map(|(at, it)| (format!("gateways[{at}]"), it));
         let workloads = self.workloads.0.iter().enumerate();
         let workloads = workloads.map(|(at, it)| (format!("workloads[{at}].match"), &it.callers));
         let hops = self.identity.xfcc_hops.iter().enumerate();

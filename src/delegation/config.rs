@@ -35,8 +35,6 @@ pub struct Config<K = ()> {
     /// How long past its end a token is accepted, for clocks that differ; at most 30 s.
     #[serde(with = "humantime_serde")]
     pub clock_skew: Duration,
-    /// Which workloads may show the token that was made for them and a person. Empty: none.
-    pub gateways: Vec<SpiffePattern>,
     /// The keys that tokens are signed with.
     pub keys: K,
 }
@@ -93,7 +91,6 @@ impl<K: Default> Default for Config<K> {
             agents: Registry::default(),
             token_header: TokenHeader::default(),
             clock_skew: Duration::ZERO,
-            gateways: Vec::new(),
             keys: K::default(),
         }
     }
@@ -148,8 +145,13 @@ impl<K> Config<K> {
         problems
     }
 
-    /// What is allowed and probably not meant, where `agents` is the list of callers that need a delegation.
-    pub fn warnings(&self, agents: &AgentList) -> Vec<(String, String)> {
+    /// What is allowed and probably not meant, where `agents` is the list of callers that need a delegation, and `gateways`
+    /// of those that may show a person's own token.
+    pub fn warnings(
+        &self,
+        agents: &AgentList,
+        gateways: &[SpiffePattern],
+    ) -> Vec<(String, String)> {
         let mut warnings = Vec::new();
         for (at, entry) in self.agents.0.iter().enumerate() {
             if !agents.0.iter().any(|all| all.covers(&entry.agents)) {
@@ -167,13 +169,13 @@ impl<K> Config<K> {
                 }
             }
         }
-        for (at, gateway) in self.gateways.iter().enumerate() {
+        for (at, gateway) in gateways.iter().enumerate() {
             let meets = |agents: &SpiffePattern| agents.covers(gateway) || gateway.covers(agents);
             let delegates = self.agents.0.iter().map(|entry| &entry.agents);
             if let Some(agents) = agents.0.iter().chain(delegates).find(|it| meets(it)) {
                 let advice =
                     format!("agents show no person's own token, and these are by `{agents}`");
-                warnings.push((format!("delegation.gateways[{at}]"), advice));
+                warnings.push((format!("gateways[{at}]"), advice));
             }
         }
         for (at, pattern) in agents.0.iter().enumerate() {
@@ -189,8 +191,8 @@ impl<K> Config<K> {
         warnings
     }
 
-    /// What it comes to.
-    pub fn build(self) -> Settings {
+    /// What it comes to, with the workloads that may show a person's own token.
+    pub fn build(self, gateways: Vec<SpiffePattern>) -> Settings {
         let Self {
             issuer,
             audience,
@@ -201,7 +203,6 @@ impl<K> Config<K> {
             agents,
             token_header,
             clock_skew,
-            gateways,
             keys: _,
         } = self;
         Settings {

@@ -301,6 +301,7 @@ fn what_reloads_and_what_needs_a_restart_is_as_listed() {
         ("tls", "tls: {mesh: {workload_api: \"unix:///api.sock\"}}"),
         ("identity", "identity: {trust_uids: [7]}"),
         ("agents", "agents: [\"spiffe://example.org/a\"]"),
+        ("gateways", "gateways: [\"spiffe://example.org/a\"]"),
         ("delegation", "delegation: {max_depth: 3}"),
         (
             "workloads",

@@ -44,10 +44,10 @@ roles:
   admin: ["documents/**:read", "documents/**:update", "documents/**:delete@supervised", "billing/**:update@forbidden"]
 humans:
   local: [{{email: alice@example.org, id: usr-alice-001, role: admin, password_hash: "{hash}"}}]
+gateways: ["spiffe://example.org/gateway"]
 delegation:
   issuer: {ISSUER}
   audience: "{DOCUMENTS}"
-  gateways: ["spiffe://example.org/gateway"]
   agents:
     - {{match: "spiffe://example.org/agent/scheduling", type: scheduling, ceiling: ["**:*"]}}
     - {{match: "spiffe://example.org/agent/analysis", type: analysis, ceiling: ["**:*"]}}

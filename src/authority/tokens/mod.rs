@@ -269,7 +269,7 @@ fn presented_by(caller: &SpiffeId, claims: &Claims, rules: &Rules) -> Result<(),
             return Err(Denial::because(Reason::OrphanAgent, detail));
         }
         if !rules.delegation.showing.is_gateway(caller) {
-            return mismatch(format!("`{caller}` is not in delegation.gateways"));
+            return mismatch(format!("`{caller}` is not in gateways"));
         }
         if claims.client != *caller {
             return mismatch(format!("it was made for `{}`", claims.client));

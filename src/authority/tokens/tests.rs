@@ -42,9 +42,9 @@ humans:
       role: admin
       password_hash: "$argon2id$v=19$m=19456,t=2,p=1$cm9sbGluZ3RoZWRpY2Vub3c$9yDFJwFvGHOIqQ8HVdkRNm3DNxAGmMYvjTVqDoJwzzE"
 agents: ["spiffe://example.org/agent/**"]
+gateways: ["spiffe://example.org/gateway"]
 delegation:
   issuer: "https://attache.example.org"
-  gateways: ["spiffe://example.org/gateway"]
   agents:
     - {match: "spiffe://example.org/agent/scheduling", type: scheduling, ceiling: ["**:*"]}
     - {match: "spiffe://example.org/agent/analysis", type: analysis, ceiling: ["documents/**:*"]}
@@ -683,7 +683,7 @@ async fn a_token_past_its_time_is_expired_also_where_it_is_remembered() {
     let (word, record) = bench.by(SCHEDULING, &token).await;
     assert_eq!(word, "token_expired");
     assert_eq!(record["details"]["token_fault"], "token_expired");
-    let lenient = CONFIG.replace("  gateways:", "  clock_skew: 30s\n  gateways:");
+    let lenient = CONFIG.replace("\n  agents:", "\n  clock_skew: 30s\n  agents:");
     let bench = Bench::with(&lenient, echo()).await;
     let token = bench.scheduling();
     bench.clock.advance(Duration::from_secs(329));
@@ -710,8 +710,8 @@ async fn a_token_is_good_for_the_one_service_it_was_made_for() {
     }
     assert_eq!(bench.word(&at(Some(DOCUMENTS))).await.0, "allow");
     // Where the proxy does not say which service it is, configuration may.
-    let named = format!("  audience: \"{DOCUMENTS}\"\n  gateways:");
-    let bench = Bench::with(&CONFIG.replace("  gateways:", &named), echo()).await;
+    let named = format!("\n  audience: \"{DOCUMENTS}\"\n  agents:");
+    let bench = Bench::with(&CONFIG.replace("\n  agents:", &named), echo()).await;
     let value = bearer(&bench.scheduling());
     let at = |destination| Asked {
         destination,
@@ -774,7 +774,7 @@ async fn a_token_stands_in_one_header_once_and_in_one_spelling() {
     let beside = vec![("authorization", &*value), ("attache-token", "garbage")];
     assert_eq!(bench.refused(beside).await.0, "allow");
 
-    let other = CONFIG.replace("  gateways:", "  token_header: attache-token\n  gateways:");
+    let other = CONFIG.replace("\n  agents:", "\n  token_header: attache-token\n  agents:");
     let bench = Bench::with(&other, echo()).await;
     let token = bench.scheduling();
     let (text, value) = (token.expose(), bearer(&token));
@@ -814,7 +814,7 @@ async fn where_no_delegation_is_configured_no_token_passes() {
         assert_eq!(word, if expected { "token_invalid" } else { "allow" });
         assert_eq!(other.word(&get(REPORTING, Vec::new())).await.0, "allow");
     }
-    let header = without.replace("  gateways:", "  token_header: attache-token\n  gateways:");
+    let header = without.replace("\n  agents:", "\n  token_header: attache-token\n  agents:");
     let mut other = Bench::with(&header, echo()).await;
     other.authority = other.authority.with_tokens(None);
     assert_eq!(other.word(&asked(&value)).await.0, "allow");
@@ -915,17 +915,14 @@ async fn no_verdict_is_kept_past_the_end_of_the_token() {
 #[tokio::test]
 async fn policy_that_reads_headers_does_not_see_the_token() {
     let recorder = Arc::new(Recorder::default());
-    let named = "context: {headers: [authorization]}";
-    for words in ["policy: {input: envoy}", named] {
-        let words = format!("{CONFIG}\n{words}\n");
-        let bench = Bench::with(&words, Arc::clone(&recorder) as _).await;
-        let token = bench.scheduling();
-        assert_eq!(bench.by(SCHEDULING, &token).await.0, "allow");
-        let query = recorder.0.lock().unwrap().pop().unwrap();
-        let seen = serde_json::to_string(&*query.input).unwrap();
-        assert!(seen.contains("scheduling-agent-001"));
-        assert!(!seen.contains(token.expose()), "{seen}");
-    }
+    let words = format!("{CONFIG}\npolicy: {{input: envoy}}\n");
+    let bench = Bench::with(&words, Arc::clone(&recorder) as _).await;
+    let token = bench.scheduling();
+    assert_eq!(bench.by(SCHEDULING, &token).await.0, "allow");
+    let query = recorder.0.lock().unwrap().pop().unwrap();
+    let seen = serde_json::to_string(&*query.input).unwrap();
+    assert!(seen.contains("scheduling-agent-001"));
+    assert!(!seen.contains(token.expose()), "{seen}");
 }
 
 proptest! {
