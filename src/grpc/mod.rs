@@ -39,14 +39,15 @@ use crate::socket::{Address, Bound};
 
 pub use authorization::{AddressError, AuthorizationClient};
 pub use delegation::{
-    DelegationClient, DelegationClientError, EndedInfo, GrantInfo, HandoverInfo, HandoverWanted,
-    MandateRef, PermissionInfo, TaskInfo, TokenInfo,
+    DelegationClient, EndedInfo, GrantInfo, HandoverInfo, HandoverWanted, MandateRef,
+    PermissionInfo, TaskInfo, TokenInfo,
 };
+pub use dialled::ClientError;
 pub use health::{HEALTH_SERVICES, HealthClientError, ServingStatus, health_routes, query_health};
 pub use limits::Limits;
 pub use rehearsal::{Rehearsal, RehearsalError, RequestFlags};
 pub use services::{LONGEST_CALL, MeshServer, Services};
-pub use session::{SessionClient, SessionClientError, SessionInfo};
+pub use session::{SessionClient, SessionInfo};
 pub use trail::{
     AuditClient, AuditClientError, ChainEnd, QueriedPage, Reading, StreamedEntry, TracedEntries,
     Verified,

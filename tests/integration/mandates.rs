@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use attache::grpc::{
-    DelegationClient, DelegationClientError, HandoverInfo, HandoverWanted, MandateRef,
-    SessionClient, TaskInfo,
+    ClientError, DelegationClient, HandoverInfo, HandoverWanted, MandateRef, SessionClient,
+    TaskInfo,
 };
 use attache::humans::{Password, PasswordHash};
 use attache::state::Handle;
@@ -180,10 +180,10 @@ fn by_token(handed: &HandoverInfo) -> MandateRef {
 }
 
 /// The stable reason of a refusal.
-fn reason<T: std::fmt::Debug>(refused: Result<T, DelegationClientError>) -> String {
+fn reason<T: std::fmt::Debug>(refused: Result<T, ClientError>) -> String {
     match refused.unwrap_err() {
-        DelegationClientError::Refused { reason, message } if reason.is_empty() => message,
-        DelegationClientError::Refused { reason, .. } => reason,
+        ClientError::Refused { reason, message } if reason.is_empty() => message,
+        ClientError::Refused { reason, .. } => reason,
         other => panic!("{other:?}"),
     }
 }

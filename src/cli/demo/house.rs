@@ -17,10 +17,7 @@ use crate::cli::dial::{DialError, TlsFlags};
 use crate::cli::private_file;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::grpc::{
-    AuditClient, AuditClientError, DelegationClient, DelegationClientError, SessionClient,
-    SessionClientError,
-};
+use crate::grpc::{AuditClient, AuditClientError, ClientError, DelegationClient, SessionClient};
 use crate::identity::SpiffeId;
 use crate::lifecycle::Shutdown;
 use crate::socket::Address;
@@ -210,11 +207,10 @@ macro_rules! calls {
 
 calls!(
     AuditClientError,
-    DelegationClientError,
+    ClientError,
     DialError,
     JoinError,
-    MandateRefusal,
-    SessionClientError
+    MandateRefusal
 );
 
 const TRUST_DOMAIN: &str = "example.org";

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use crate::clock::Timestamp;
 use crate::delegation::token::Token as Text;
-use crate::grpc::{DelegationClientError, MandateRef};
+use crate::grpc::{ClientError, MandateRef};
 use crate::text::harmless;
 
 use super::dial::DialError;
@@ -32,7 +32,7 @@ pub(super) use token::Token;
 enum CommandError {
     /// The server did not answer, or refused for a reason that says enough.
     #[error(transparent)]
-    Server(#[from] DelegationClientError),
+    Server(#[from] ClientError),
     /// The server refused, and there is something to do about it.
     #[error("{message}; {advice}")]
     Refused {
@@ -60,17 +60,15 @@ enum CommandError {
 impl CommandError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Dial(_) | Self::Flag(_) | Self::Server(DelegationClientError::Address(_)) => {
-                BAD_CONFIG
-            }
+            Self::Dial(_) | Self::Flag(_) | Self::Server(ClientError::Address(_)) => BAD_CONFIG,
             Self::Server(_) | Self::Refused { .. } | Self::Session(_) | Self::File { .. } => 1,
         }
     }
 
     /// An answer that is none, with what to do next where that can be told from the reason.
-    fn of_server(error: DelegationClientError) -> Self {
+    fn of_server(error: ClientError) -> Self {
         let told = match &error {
-            DelegationClientError::Refused { reason, message } => {
+            ClientError::Refused { reason, message } => {
                 advice(reason).map(|advice| (message.clone(), advice))
             }
             _ => None,
@@ -185,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_to_do_next() {
-        let refused = DelegationClientError::Refused {
+        let refused = ClientError::Refused {
             reason: "SESSION_INVALID".to_owned(),
             message: "the session is none".to_owned(),
         };

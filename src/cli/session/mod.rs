@@ -10,7 +10,7 @@ mod whoami;
 use std::process::ExitCode;
 
 use crate::clock::Timestamp;
-use crate::grpc::{SessionClient, SessionClientError, SessionInfo};
+use crate::grpc::{ClientError, SessionClient, SessionInfo};
 
 use super::{BAD_CONFIG, complain, small_runtime};
 
@@ -24,7 +24,7 @@ pub(super) use whoami::WhoAmI;
 enum CommandError {
     /// The server did not answer, or refused.
     #[error(transparent)]
-    Server(#[from] SessionClientError),
+    Server(#[from] ClientError),
     /// The session on file is none any more.
     #[error("the session has ended; log in again with `attache login EMAIL`")]
     Ended,
@@ -39,17 +39,15 @@ enum CommandError {
 impl CommandError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Password(_) | Self::Server(SessionClientError::Address(_)) => BAD_CONFIG,
+            Self::Password(_) | Self::Server(ClientError::Address(_)) => BAD_CONFIG,
             Self::Server(_) | Self::Ended | Self::File(_) => 1,
         }
     }
 
     /// What the server says of a credential on file.
-    fn of_session(error: SessionClientError) -> Self {
+    fn of_session(error: ClientError) -> Self {
         match &error {
-            SessionClientError::Refused { reason, .. } if reason == "SESSION_INVALID" => {
-                Self::Ended
-            }
+            ClientError::Refused { reason, .. } if reason == "SESSION_INVALID" => Self::Ended,
             _ => error.into(),
         }
     }

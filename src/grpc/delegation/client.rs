@@ -7,20 +7,18 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::Request;
+use tonic::transport::Channel;
 
 use crate::delegation::token::Token;
 use crate::state::Handle;
 
-use super::super::dialled;
+use super::super::dialled::{self, ClientError, PATIENCE};
 use super::super::proto::attache::v1::check_permission_request::Mandate;
 use super::super::proto::attache::v1::delegate_request::Parent;
 use super::super::proto::attache::v1::delegation_service_client::DelegationServiceClient;
 use super::super::proto::attache::v1::revoke_token_request::Which;
 use super::super::proto::attache::v1::{self as proto};
-use super::super::refusal;
 
 /// Hands authority on, and takes it back.
 #[derive(Debug, Clone)]
@@ -28,36 +26,6 @@ pub struct DelegationClient {
     grpc: DelegationServiceClient<Channel>,
     handle: Option<Handle>,
     time_limit: Duration,
-}
-
-/// Why there was no answer, or no.
-#[derive(Debug, thiserror::Error)]
-pub enum DelegationClientError {
-    /// Not the address of a Unix socket.
-    #[error("`{0}` is no address of a Unix socket; write unix:/PATH, one of listen.ext_authz")]
-    Address(String),
-    /// Nobody answers there.
-    #[error(
-        "cannot reach {address}; check that `attache serve` runs and that this user may open the socket"
-    )]
-    Unreachable {
-        /// Where.
-        address: String,
-        /// What the transport said.
-        #[source]
-        source: tonic::transport::Error,
-    },
-    /// The server refused.
-    #[error("{message}")]
-    Refused {
-        /// The stable reason, as `SCOPE_EMPTY`; empty where the server is no attache that says one.
-        reason: String,
-        /// In words for people.
-        message: String,
-    },
-    /// The server's answer is none.
-    #[error("the answer of the server is incomplete; client and server differ in version")]
-    Incomplete,
 }
 
 /// A mandate, or what is handed on from.
@@ -202,19 +170,8 @@ pub struct PermissionInfo {
 
 impl DelegationClient {
     /// Connects to the attache at `address`, as `unix:/run/attache/ext_authz.sock`, for a person.
-    pub async fn connect(address: &str, handle: Handle) -> Result<Self, DelegationClientError> {
-        let path = address.strip_prefix("unix:").unwrap_or_default();
-        let endpoint = Endpoint::from_shared(address.to_owned()).ok();
-        let endpoint = endpoint.filter(|_| path.starts_with('/'));
-        let endpoint =
-            endpoint.ok_or_else(|| DelegationClientError::Address(address.to_owned()))?;
-        let endpoint = endpoint.connect_timeout(PATIENCE).timeout(PATIENCE);
-        let unreachable = |source| DelegationClientError::Unreachable {
-            address: address.to_owned(),
-            source,
-        };
-        let channel = endpoint.connect().await.map_err(unreachable)?;
-        Ok(Self::over(channel).with_session(handle))
+    pub async fn connect(address: &str, handle: Handle) -> Result<Self, ClientError> {
+        Ok(Self::over(dialled::unix(address).await?).with_session(handle))
     }
 
     /// A client over connections that `dial` makes, with TLS and the certificate of a workload.
@@ -257,7 +214,7 @@ impl DelegationClient {
         parent: &str,
         grant: &str,
         purpose: &str,
-    ) -> Result<TaskInfo, DelegationClientError> {
+    ) -> Result<TaskInfo, ClientError> {
         let asked = self.shown(proto::CreateTaskRequest {
             task_id: task.to_owned(),
             parent_task: parent.to_owned(),
@@ -269,14 +226,11 @@ impl DelegationClient {
     }
 
     /// Hands authority on.
-    pub async fn delegate(
-        &mut self,
-        wanted: HandoverWanted,
-    ) -> Result<HandoverInfo, DelegationClientError> {
+    pub async fn delegate(&mut self, wanted: HandoverWanted) -> Result<HandoverInfo, ClientError> {
         let asked = self.shown(wanted.into());
         let told = self.grpc.delegate(asked).await?.into_inner();
         Ok(HandoverInfo {
-            grant: told.grant.ok_or(DelegationClientError::Incomplete)?.into(),
+            grant: told.grant.ok_or(ClientError::Incomplete)?.into(),
             token: told.token.map(TokenInfo::from),
             dropped: told.dropped.iter().map(written).collect(),
         })
@@ -288,7 +242,7 @@ impl DelegationClient {
         grant: &str,
         audience: &str,
         ttl: Option<Duration>,
-    ) -> Result<TokenInfo, DelegationClientError> {
+    ) -> Result<TokenInfo, ClientError> {
         let asked = self.shown(proto::MintTokenRequest {
             grant_id: grant.to_owned(),
             audience: audience.to_owned(),
@@ -304,7 +258,7 @@ impl DelegationClient {
         task: &str,
         person: &str,
         reason: &str,
-    ) -> Result<EndedInfo, DelegationClientError> {
+    ) -> Result<EndedInfo, ClientError> {
         let asked = self.shown(proto::RevokeTaskRequest {
             task_id: task.to_owned(),
             person: person.to_owned(),
@@ -319,7 +273,7 @@ impl DelegationClient {
         &mut self,
         task: &str,
         person: &str,
-    ) -> Result<EndedInfo, DelegationClientError> {
+    ) -> Result<EndedInfo, ClientError> {
         let asked = self.shown(proto::CompleteTaskRequest {
             task_id: task.to_owned(),
             person: person.to_owned(),
@@ -333,7 +287,7 @@ impl DelegationClient {
         &mut self,
         mandate: MandateRef,
         reason: &str,
-    ) -> Result<EndedInfo, DelegationClientError> {
+    ) -> Result<EndedInfo, ClientError> {
         let (reason, request_id) = (reason.to_owned(), String::new());
         let ended = match mandate {
             MandateRef::Grant(grant_id) => {
@@ -366,7 +320,7 @@ impl DelegationClient {
         person: &str,
         under: &str,
         ended: bool,
-    ) -> Result<Vec<TaskInfo>, DelegationClientError> {
+    ) -> Result<Vec<TaskInfo>, ClientError> {
         let mut all = Vec::new();
         let mut page_token = String::new();
         loop {
@@ -392,7 +346,7 @@ impl DelegationClient {
         person: &str,
         under: &str,
         ended: bool,
-    ) -> Result<Vec<GrantInfo>, DelegationClientError> {
+    ) -> Result<Vec<GrantInfo>, ClientError> {
         let mut all = Vec::new();
         let mut page_token = String::new();
         loop {
@@ -418,7 +372,7 @@ impl DelegationClient {
         token: &Token,
         presenter: &str,
         audience: &str,
-    ) -> Result<Option<String>, DelegationClientError> {
+    ) -> Result<Option<String>, ClientError> {
         let asked = self.shown(proto::VerifyTokenRequest {
             token: token.expose().to_owned(),
             presenter: presenter.to_owned(),
@@ -429,10 +383,7 @@ impl DelegationClient {
     }
 
     /// What a token permits now; `None` where it is not alive or the caller may not know.
-    pub async fn introspect(
-        &mut self,
-        token: &Token,
-    ) -> Result<Option<Vec<String>>, DelegationClientError> {
+    pub async fn introspect(&mut self, token: &Token) -> Result<Option<Vec<String>>, ClientError> {
         let asked = self.shown(proto::IntrospectTokenRequest {
             token: token.expose().to_owned(),
         });
@@ -447,7 +398,7 @@ impl DelegationClient {
         mandate: MandateRef,
         resource: &str,
         action: &str,
-    ) -> Result<PermissionInfo, DelegationClientError> {
+    ) -> Result<PermissionInfo, ClientError> {
         let mandate = match mandate {
             MandateRef::Grant(id) => Mandate::GrantId(id),
             MandateRef::Token(token) => Mandate::Token(token.expose().to_owned()),
@@ -473,16 +424,8 @@ impl DelegationClient {
 
     /// A request with the caller's credential, which no log shows.
     fn shown<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
+        let mut request = dialled::shown(self.handle.as_ref(), message);
         request.set_timeout(self.time_limit);
-        let value = self
-            .handle
-            .as_ref()
-            .map(|it| format!("Bearer {}", it.reveal()));
-        if let Some(Ok(mut value)) = value.map(MetadataValue::<Ascii>::try_from) {
-            value.set_sensitive(true);
-            request.metadata_mut().insert("authorization", value);
-        }
         request
     }
 }
@@ -592,19 +535,6 @@ impl From<proto::RevokeTaskResponse> for EndedInfo {
     }
 }
 
-impl From<Status> for DelegationClientError {
-    fn from(status: Status) -> Self {
-        let message = match status.code() {
-            Code::Unimplemented => "nothing can be handed on there; the configuration of that attache needs `delegation.issuer` and `state`".to_owned(),
-            _ => status.message().to_owned(),
-        };
-        Self::Refused {
-            reason: refusal::reason(&status).unwrap_or_default(),
-            message,
-        }
-    }
-}
-
 /// As permissions are written everywhere.
 fn written(permission: &proto::Permission) -> String {
     let tier = match permission.tier() {
@@ -637,5 +567,3 @@ fn span(time: Duration) -> prost_types::Duration {
 fn seconds(time: Option<prost_types::Timestamp>) -> u64 {
     time.map_or(0, |time| u64::try_from(time.seconds).unwrap_or_default())
 }
-
-const PATIENCE: Duration = Duration::from_secs(15);

@@ -43,8 +43,8 @@ use super::services::LONGEST_CALL;
 use super::session::credential;
 
 pub use client::{
-    DelegationClient, DelegationClientError, EndedInfo, GrantInfo, HandoverInfo, HandoverWanted,
-    MandateRef, PermissionInfo, TaskInfo, TokenInfo,
+    DelegationClient, EndedInfo, GrantInfo, HandoverInfo, HandoverWanted, MandateRef,
+    PermissionInfo, TaskInfo, TokenInfo,
 };
 
 /// The service's name.

@@ -1,20 +1,17 @@
 //! The client of the service, for the command line: over a Unix socket, where nobody else can listen in.
 
-use std::time::Duration;
-
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::Request;
+use tonic::transport::Channel;
 
 use crate::humans::{Email, Password};
 use crate::state::Handle;
 
+use super::super::dialled::{self, ClientError};
 use super::super::proto::attache::v1::create_session_request::Credential;
 use super::super::proto::attache::v1::session_service_client::SessionServiceClient;
 use super::super::proto::attache::v1::{
     CreateSessionRequest, DevPassword, GetSessionRequest, RevokeSessionRequest, Session,
 };
-use super::super::refusal;
 
 /// Opens, shows and ends a person's session.
 #[derive(Debug, Clone)]
@@ -37,50 +34,12 @@ pub struct SessionInfo {
     pub expires: u64,
 }
 
-/// Why there was no answer, or no.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionClientError {
-    /// Not the address of a Unix socket.
-    #[error("`{0}` is no address of a Unix socket; write unix:/PATH, one of listen.ext_authz")]
-    Address(String),
-    /// Nobody answers there.
-    #[error(
-        "cannot reach {address}; check that `attache serve` runs and that this user may open the socket"
-    )]
-    Unreachable {
-        /// Where.
-        address: String,
-        /// What the transport said.
-        #[source]
-        source: tonic::transport::Error,
-    },
-    /// The server refused.
-    #[error("{message}")]
-    Refused {
-        /// The stable reason, where the server is an attache that says one.
-        reason: String,
-        /// In words for people.
-        message: String,
-    },
-    /// The server's answer is none.
-    #[error("the answer of the server is incomplete; client and server differ in version")]
-    Incomplete,
-}
-
 impl SessionClient {
     /// Connects to the attache at `address`, as `unix:/run/attache/ext_authz.sock`.
-    pub async fn connect(address: &str) -> Result<Self, SessionClientError> {
-        let path = address.strip_prefix("unix:").unwrap_or_default();
-        let endpoint = Endpoint::from_shared(address.to_owned()).ok();
-        let endpoint = endpoint.filter(|_| path.starts_with('/'));
-        let endpoint = endpoint.ok_or_else(|| SessionClientError::Address(address.to_owned()))?;
-        let endpoint = endpoint.connect_timeout(PATIENCE).timeout(PATIENCE);
-        let unreachable = |source| SessionClientError::Unreachable {
-            address: address.to_owned(),
-            source,
-        };
-        let channel = endpoint.connect().await.map_err(unreachable)?;
-        Ok(Self(SessionServiceClient::new(channel)))
+    pub async fn connect(address: &str) -> Result<Self, ClientError> {
+        Ok(Self(SessionServiceClient::new(
+            dialled::unix(address).await?,
+        )))
     }
 
     /// Opens a session; its credential comes back with it.
@@ -89,7 +48,7 @@ impl SessionClient {
         email: &Email,
         password: &Password,
         request_id: String,
-    ) -> Result<(SessionInfo, Handle), SessionClientError> {
+    ) -> Result<(SessionInfo, Handle), ClientError> {
         let password = password.reveal().unwrap_or_default().to_owned();
         let asked = CreateSessionRequest {
             credential: Some(Credential::DevPassword(DevPassword {
@@ -106,48 +65,21 @@ impl SessionClient {
         let handle = answer.session_token.parse().ok();
         match (answer.session, handle) {
             (Some(session), Some(handle)) => Ok((session.into(), handle)),
-            _ => Err(SessionClientError::Incomplete),
+            _ => Err(ClientError::Incomplete),
         }
     }
 
     /// The session of a credential.
-    pub async fn who_am_i(&mut self, handle: &Handle) -> Result<SessionInfo, SessionClientError> {
-        let asked = shown(handle, GetSessionRequest::default());
+    pub async fn who_am_i(&mut self, handle: &Handle) -> Result<SessionInfo, ClientError> {
+        let asked = dialled::shown(Some(handle), GetSessionRequest::default());
         Ok(self.0.get_session(asked).await?.into_inner().into())
     }
 
     /// Ends the session of a credential; how many tokens died with it comes back.
-    pub async fn log_out(&mut self, handle: &Handle) -> Result<u64, SessionClientError> {
-        let asked = shown(handle, RevokeSessionRequest::default());
+    pub async fn log_out(&mut self, handle: &Handle) -> Result<u64, ClientError> {
+        let asked = dialled::shown(Some(handle), RevokeSessionRequest::default());
         let answer = self.0.revoke_session(asked).await?;
         Ok(answer.into_inner().revoked_token_count)
-    }
-}
-
-/// A request with the caller's credential, which no log shows.
-fn shown<T>(handle: &Handle, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    let value = format!("Bearer {}", handle.reveal());
-    if let Ok(mut value) = MetadataValue::<Ascii>::try_from(value) {
-        value.set_sensitive(true);
-        request.metadata_mut().insert("authorization", value);
-    }
-    request
-}
-
-impl From<Status> for SessionClientError {
-    fn from(status: Status) -> Self {
-        let message = match status.code() {
-            Code::Unimplemented => {
-                "there are no sessions there; the configuration of that attache needs `state`"
-                    .to_owned()
-            }
-            _ => status.message().to_owned(),
-        };
-        Self::Refused {
-            reason: refusal::reason(&status).unwrap_or_default(),
-            message,
-        }
     }
 }
 
@@ -176,5 +108,3 @@ impl From<Session> for SessionInfo {
         }
     }
 }
-
-const PATIENCE: Duration = Duration::from_secs(15);

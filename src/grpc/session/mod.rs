@@ -33,7 +33,7 @@ use super::proto::attache::v1::{
 use super::refusal::Refused;
 use super::services::LONGEST_CALL;
 
-pub use client::{SessionClient, SessionClientError, SessionInfo};
+pub use client::{SessionClient, SessionInfo};
 
 /// The service's name.
 pub(super) const NAME: &str = SERVICE_NAME;
