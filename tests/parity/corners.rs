@@ -458,6 +458,8 @@ fn data() -> Json {
 
 fn small() -> impl Strategy<Value = Json> + Clone {
     let leaf = prop_oneof![
+        // What most corners ask for.
+        3 => Just(json!(1)),
         4 => (-1_i64..4).prop_map(Json::from),
         1 => Just(json!(1.0)),
         1 => Just(json!(2.5)),
@@ -470,16 +472,20 @@ fn small() -> impl Strategy<Value = Json> + Clone {
         prop::collection::btree_map("[xyr]", leaf.clone(), 0..3)
             .prop_map(|it| Json::Object(it.into_iter().collect())),
     ];
+    // Two that are equal, which chance hardly ever makes.
+    let pair = leaf.clone().prop_map(|it| Json::from(vec![it.clone(), it]));
     prop_oneof![
         5 => leaf,
         3 => of_leaf.clone(),
+        1 => pair,
         1 => prop::collection::vec(of_leaf, 0..3).prop_map(Json::from),
         1 => any_json(),
     ]
 }
 
 fn inputs(name: &str, count: usize) -> Vec<Input> {
-    let mut source = Source::new(name);
+    // What decides is drawn apart: a further member of the input leaves it as it is.
+    let (mut whole, mut source) = (Source::new(&format!("{name}, whole")), Source::new(name));
     let (input, small) = (any_input(), small());
     let absent = prop::bool::weighted(0.1);
     let from = prop::sample::select(vec![
@@ -501,7 +507,7 @@ fn inputs(name: &str, count: usize) -> Vec<Input> {
         "1.2.0+b",
     ]);
     let make = |_| {
-        let mut input = source.draw(&input);
+        let mut input = whole.draw(&input);
         let mut body = serde_json::Map::new();
         for name in ["a", "b", "c"] {
             if !source.draw(&absent) {
@@ -559,7 +565,7 @@ fn questions(corners: &[(&str, &str)]) -> Vec<(Policy, Vec<Input>)> {
     let policies = corners.iter().map(|(name, rules)| {
         let mut policy = Policy::new(name, &format!("{HEAD}{rules}\n"));
         policy.data = data();
-        (policy, inputs(name, 100))
+        (policy, inputs(name, 300))
     });
     policies.collect()
 }
