@@ -1,4 +1,4 @@
-//! What our clients of sessions and mandates share: how they connect, whose credential they show, and why there was no answer.
+//! What our clients share: how they connect, whose credential they show, and why there was no answer.
 
 use std::io;
 use std::time::Duration;
@@ -46,9 +46,8 @@ pub enum ClientError {
 
 /// A channel to the Unix socket at `address`, as `unix:/run/attache/ext_authz.sock`.
 pub(super) async fn unix(address: &str) -> Result<Channel, ClientError> {
-    let path = address.strip_prefix("unix:").unwrap_or_default();
-    let endpoint = Endpoint::from_shared(address.to_owned()).ok();
-    let endpoint = endpoint.filter(|_| path.starts_with('/'));
+    let absolute = address.starts_with("unix:/");
+    let endpoint = socket(address).filter(|_| absolute);
     let endpoint = endpoint.ok_or_else(|| ClientError::Address(address.to_owned()))?;
     let endpoint = endpoint.connect_timeout(PATIENCE).timeout(PATIENCE);
     let unreachable = |source| ClientError::Unreachable {
@@ -56,6 +55,13 @@ pub(super) async fn unix(address: &str) -> Result<Channel, ClientError> {
         source,
     };
     endpoint.connect().await.map_err(unreachable)
+}
+
+/// The Unix socket at `address`, `unix:` and its path; `None` for what is none.
+pub(super) fn socket(address: &str) -> Option<Endpoint> {
+    let path = address.strip_prefix("unix:").unwrap_or_default();
+    let endpoint = Endpoint::from_shared(address.to_owned()).ok();
+    endpoint.filter(|_| !path.is_empty())
 }
 
 /// A request with the caller's credential, which no log shows.

@@ -315,19 +315,7 @@ impl Mandates {
 
     /// Whether a token, or something that it rests on, was taken back.
     pub(super) fn killed(&self, claims: &Claims) -> bool {
-        let (tasks, grants) = match &claims.lease {
-            Some(lease) => (&lease.tasks[..], &lease.grants[..]),
-            None => (&[][..], &[][..]),
-        };
-        let presented = Presented {
-            token: &claims.id,
-            grants,
-            tasks,
-            session: &claims.session,
-            person: &claims.chain.person,
-            agents: &claims.chain.agents,
-            issued: claims.issued,
-        };
+        let presented = Presented::of(claims);
         self.store.revocations().kills(&presented).is_some()
     }
 

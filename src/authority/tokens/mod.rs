@@ -93,16 +93,7 @@ impl Tokens {
 
     /// Refused where it, or anything that it rests on, was taken back.
     pub(super) fn living(&self, claims: &Claims) -> Result<(), Denial> {
-        let lease = claims.lease.as_ref();
-        let presented = Presented {
-            token: &claims.id,
-            grants: lease.map_or(&[], |lease| &lease.grants),
-            tasks: lease.map_or(&[], |lease| &lease.tasks),
-            session: &claims.session,
-            person: &claims.chain.person,
-            agents: &claims.chain.agents,
-            issued: claims.issued,
-        };
+        let presented = Presented::of(claims);
         match self.state.revocations().kills(&presented) {
             None => Ok(()),
             Some(cause) => {

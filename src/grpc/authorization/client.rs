@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use prost::Message as _;
 use serde_json::{Map, Value as Json};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use crate::authority::{AuthorizationProvider, AuthzDecision, INQUIRY_TIME};
 
+use super::super::dialled;
 use super::super::proto::attache::v1::authorization_service_client::AuthorizationServiceClient;
 use super::super::proto::attache::v1::{CheckRequest, HealthCheckRequest};
 use super::super::proto::google::rpc::{ErrorInfo, Status as Details};
@@ -45,9 +46,7 @@ impl AuthorizationClient {
     /// A client of the attache at `address`, as `unix:/run/attache/ext_authz.sock`. No other kind is taken: the service is
     /// nowhere else in plaintext, so that whoever answered there would be somebody else.
     pub fn new(address: &str) -> Result<Self, AddressError> {
-        let path = address.strip_prefix("unix:").unwrap_or_default();
-        let endpoint = Endpoint::from_shared(address.to_owned()).ok();
-        let endpoint = endpoint.filter(|_| !path.is_empty());
+        let endpoint = dialled::socket(address);
         let endpoint = endpoint.ok_or_else(|| AddressError(address.to_owned()))?;
         Ok(Self::over(endpoint.connect_lazy()))
     }

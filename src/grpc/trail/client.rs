@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use super::super::dialled;
@@ -96,9 +96,7 @@ pub struct ChainEnd {
 impl AuditClient {
     /// A client of the attache at `address`, as `unix:/run/attache/ext_authz.sock`.
     pub fn unix(address: &str) -> Result<Self, AuditClientError> {
-        let path = address.strip_prefix("unix:").unwrap_or_default();
-        let endpoint = Endpoint::from_shared(address.to_owned()).ok();
-        let endpoint = endpoint.filter(|_| !path.is_empty());
+        let endpoint = dialled::socket(address);
         let endpoint = endpoint.ok_or_else(|| AuditClientError::Address(address.to_owned()))?;
         Ok(Self::over(endpoint.connect_lazy()))
     }

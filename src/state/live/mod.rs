@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::broadcast;
 
 use crate::clock::Timestamp;
+use crate::delegation::token::Claims;
 use crate::delegation::{Agent, AgentType, GrantId, PersonId, SessionId, TaskId, TokenId};
 use crate::identity::SpiffeId;
 
@@ -83,6 +84,22 @@ pub struct Presented<'a> {
     pub agents: &'a [Agent],
     /// `iat`. Of whole seconds: what was issued within the second in which an epoch began counts as before it.
     pub issued: Timestamp,
+}
+
+impl<'a> Presented<'a> {
+    /// What `claims` say of that.
+    pub fn of(claims: &'a Claims) -> Self {
+        let lease = claims.lease.as_ref();
+        Self {
+            token: &claims.id,
+            grants: lease.map_or(&[], |lease| &lease.grants),
+            tasks: lease.map_or(&[], |lease| &lease.tasks),
+            session: &claims.session,
+            person: &claims.chain.person,
+            agents: &claims.chain.agents,
+            issued: claims.issued,
+        }
+    }
 }
 
 /// Why a token is no longer good.
